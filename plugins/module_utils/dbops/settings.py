@@ -1,0 +1,332 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What an operator decides about one cluster: the settings file, checked before anything is touched.
+
+Both doors read the same file, `/etc/dbops/<cluster>.json`; modules lay their options over it. An unknown or
+ill-typed key is an error that names the key, since a misspelt `retension` would otherwise keep nothing.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import typing
+from collections.abc import Mapping
+from dataclasses import MISSING, dataclass, field, fields, is_dataclass, replace
+from typing import Any, Dict, Optional, Tuple, Type, TypeVar
+
+from .errors import BadInput, NotFound, Unreachable
+
+T = TypeVar("T")
+
+DEFAULT_DIRECTORY = "/etc/dbops"
+CODECS = ("none", "gzip", "zstd", "lz4")
+METHODS = ("physical", "logical")
+DUMP_FORMATS = ("custom", "directory", "plain")
+SSL_MODES = ("disable", "allow", "prefer", "require", "verify-ca", "verify-full")
+
+
+@dataclass(frozen=True)
+class ConnectionSettings:
+    """How to reach the server; the names are community.postgresql's. No password: a passfile holds it."""
+
+    login_host: str = ""
+    login_port: int = 5432
+    login_user: str = "postgres"
+    login_unix_socket: str = ""
+    login_db: str = "postgres"
+    passfile: Optional[str] = None
+    ssl_mode: str = "prefer"
+    ca_cert: Optional[str] = None
+    ssl_cert: Optional[str] = None
+    ssl_key: Optional[str] = None
+    connect_timeout_s: int = 10
+    connect_params: Dict[str, str] = field(default_factory=dict)
+    session_role: Optional[str] = None
+
+    def check(self) -> None:
+        one_of("connection.ssl_mode", self.ssl_mode, SSL_MODES)
+        between("connection.login_port", self.login_port, 1, 65535)
+        between("connection.connect_timeout_s", self.connect_timeout_s, 1, 600)
+
+
+@dataclass(frozen=True)
+class HostSettings:
+    """The database host: whose processes, which tools, where scratch files may lie."""
+
+    os_user: Optional[str] = None  # None: the owner of the data directory when we are root, else ourselves
+    bin_dir: Optional[str] = None  # None: found by the server's major version
+    data_directory: Optional[str] = None  # None: the server says
+    config_paths: Tuple[str, ...] = ()  # besides those that the server names
+    state_path: Optional[str] = None  # None: /var/lib/dbops/<cluster> as root, else below the home directory
+
+
+@dataclass(frozen=True)
+class RepositorySettings:
+    name: str = "default"
+    type: str = "local"
+    path: str = ""
+
+    def check(self) -> None:
+        one_of("repositories[].type", self.type, ("local",))
+        if not os.path.isabs(self.path):
+            raise BadInput(
+                f"Repository {self.name!r} needs an absolute path, got {self.path!r}.",
+                hint="Set repositories[].path to a directory on a disk that is not the data directory's.",
+            )
+
+
+@dataclass(frozen=True)
+class CompressionSettings:
+    codec: str = "zstd"
+    level: Optional[int] = None  # None: the codec's fast level
+    threads: int = 0  # 0: one per CPU, at most 4
+    server_side: str = "auto"
+
+    def check(self) -> None:
+        one_of("compression.codec", self.codec, CODECS)
+        one_of("compression.server_side", self.server_side, ("auto", "always", "never"))
+        between("compression.threads", self.threads, 0, 64)
+        if self.level is not None:
+            low, high = {"none": (0, 0), "gzip": (1, 9), "zstd": (1, 22), "lz4": (0, 12)}[self.codec]
+            between("compression.level", self.level, low, high)
+
+
+@dataclass(frozen=True)
+class BackupSettings:
+    """What one backup is by default; a run's own options are laid over it."""
+
+    method: str = "physical"
+    type: str = "full"
+    databases: Tuple[str, ...] = ()  # logical: empty means all that accept connections
+    dump_format: str = "custom"
+    jobs: int = 2  # logical, directory format: parallel pg_dump
+    include_tables: Tuple[str, ...] = ()
+    exclude_tables: Tuple[str, ...] = ()
+    globals: bool = True
+    checkpoint: str = "fast"
+    max_rate_kib_s: Optional[int] = None
+    max_chain: int = 14  # incrementals on one full before the next full is asked for
+    row_counts: bool = True
+
+    def check(self) -> None:
+        one_of("backup.method", self.method, METHODS)
+        one_of("backup.type", self.type, ("full", "incremental"))
+        one_of("backup.dump_format", self.dump_format, DUMP_FORMATS)
+        one_of("backup.checkpoint", self.checkpoint, ("fast", "spread"))
+        between("backup.jobs", self.jobs, 1, 64)
+        between("backup.max_chain", self.max_chain, 1, 1000)
+
+
+@dataclass(frozen=True)
+class RetentionSettings:
+    """One policy for all; no rule at all keeps everything."""
+
+    keep_last: Optional[int] = None
+    keep_within: Optional[str] = None  # a duration such as 14d
+    daily: int = 0
+    weekly: int = 0
+    monthly: int = 0
+    yearly: int = 0
+    min_redundancy: int = 1
+
+    def check(self) -> None:
+        for name in ("daily", "weekly", "monthly", "yearly"):
+            between(f"retention.{name}", getattr(self, name), 0, 10_000)
+        if self.keep_last is not None:
+            between("retention.keep_last", self.keep_last, 1, 100_000)
+        between("retention.min_redundancy", self.min_redundancy, 1, 1000)
+        self.keep_within_s()
+
+    def keep_within_s(self) -> Optional[int]:
+        return None if self.keep_within is None else duration_s(self.keep_within, "retention.keep_within")
+
+
+@dataclass(frozen=True)
+class Settings:
+    cluster: str
+    connection: ConnectionSettings = field(default_factory=ConnectionSettings)
+    host: HostSettings = field(default_factory=HostSettings)
+    repositories: Tuple[RepositorySettings, ...] = ()
+    compression: CompressionSettings = field(default_factory=CompressionSettings)
+    backup: BackupSettings = field(default_factory=BackupSettings)
+    retention: RetentionSettings = field(default_factory=RetentionSettings)
+
+    def check(self) -> None:
+        if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,62}", self.cluster):
+            raise BadInput(
+                f"{self.cluster!r} cannot be a cluster's name.",
+                hint="Use 1 to 63 letters, digits, dots, dashes and underscores; the first a letter or digit.",
+            )
+        names = [repository.name for repository in self.repositories]
+        for name in names:
+            if names.count(name) > 1:
+                raise BadInput(f"Two repositories are called {name!r}.", hint="Give each repository its own name.")
+
+    @property
+    def state_path(self) -> str:
+        """Where this host keeps locks, staging and progress; private to the cluster's OS user."""
+        if self.host.state_path:
+            return self.host.state_path
+        if os.geteuid() == 0:
+            return f"/var/lib/dbops/{self.cluster}"
+        base = os.environ.get("XDG_STATE_HOME") or os.path.join(os.path.expanduser("~"), ".local", "state")
+        return os.path.join(base, "dbops", self.cluster)
+
+    def repository(self, name: Optional[str] = None) -> RepositorySettings:
+        """The named repository, or the first one."""
+        if not self.repositories:
+            raise BadInput(
+                f"No repository is configured for cluster {self.cluster!r}.",
+                hint=f"Add one under `repositories` in {default_file(self.cluster)}, or pass its path.",
+            )
+        if name is None:
+            return self.repositories[0]
+        for repository in self.repositories:
+            if repository.name == name:
+                return repository
+        known = ", ".join(repository.name for repository in self.repositories)
+        raise BadInput(f"No repository is called {name!r} for cluster {self.cluster!r}.", hint=f"There is: {known}.")
+
+
+def default_file(cluster: str) -> str:
+    return os.path.join(DEFAULT_DIRECTORY, f"{cluster}.json")
+
+
+def load(cluster: str, *, path: Optional[str] = None, overrides: Optional[Mapping[str, Any]] = None) -> Settings:
+    """Settings of one cluster: its file, then `overrides` (same shape, None values ignored) on top.
+
+    Without an explicit `path` a missing default file is no error: the overrides may say everything.
+    """
+    file = path or default_file(cluster)
+    data: Dict[str, Any] = {}
+    if path is not None or os.path.exists(file):
+        data = read_file(file)
+    stated = data.setdefault("cluster", cluster)
+    if stated != cluster:
+        raise BadInput(
+            f"{file} is about cluster {stated!r}, not {cluster!r}.", hint="Name the cluster that the file is about."
+        )
+    return from_mapping(overlay(data, overrides or {}), where=file)
+
+
+def read_file(path: str) -> Dict[str, Any]:
+    try:
+        with open(path, encoding="utf-8") as stream:
+            data = json.load(stream)
+    except FileNotFoundError as exc:
+        raise NotFound(
+            f"There is no settings file {path}.", hint="Run playbooks/setup.yml, or name the file with --config."
+        ) from exc
+    except (OSError, UnicodeDecodeError) as exc:
+        raise Unreachable(f"Cannot read {path}: {exc}.", hint="Run as root or as the cluster's OS user.") from exc
+    except ValueError as exc:
+        raise BadInput(f"{path} is not JSON: {exc}.", hint="Mend the file, or run playbooks/setup.yml again.") from exc
+    if not isinstance(data, dict):
+        raise BadInput(f"{path} must hold one JSON object.", hint="See docs/operations.md for its shape.")
+    return data
+
+
+def overlay(base: Mapping[str, Any], top: Mapping[str, Any]) -> Dict[str, Any]:
+    """`top` over `base`: objects are merged key by key, everything else replaced, None ignored."""
+    merged = dict(base)
+    for key, value in top.items():
+        if value is None:
+            continue
+        below = merged.get(key)
+        merged[key] = overlay(below, value) if isinstance(below, dict) and isinstance(value, Mapping) else value
+    return merged
+
+
+def from_mapping(data: Mapping[str, Any], *, where: str = "settings") -> Settings:
+    settings = _build(Settings, data, where=where, path="")
+    settings = replace(
+        settings,
+        connection=_with_environment(settings.connection, data.get("connection") or {}),
+    )
+    settings.check()
+    return settings
+
+
+def _with_environment(connection: ConnectionSettings, given: Mapping[str, Any]) -> ConnectionSettings:
+    """libpq's PGPORT and PGUSER fill what nobody set, as in community.postgresql."""
+    changes: Dict[str, Any] = {}
+    if "login_port" not in given and os.environ.get("PGPORT", "").isdigit():
+        changes["login_port"] = int(os.environ["PGPORT"])
+    if "login_user" not in given and os.environ.get("PGUSER"):
+        changes["login_user"] = os.environ["PGUSER"]
+    return replace(connection, **changes)
+
+
+def _build(cls: Type[T], data: Any, *, where: str, path: str) -> T:
+    if not isinstance(data, Mapping):
+        raise BadInput(
+            f"{where}: {path or 'the whole'} must be an object, got {data!r}.", hint="See docs/operations.md."
+        )
+    hints = typing.get_type_hints(cls)
+    known = {item.name: item for item in fields(cls)}  # type: ignore[arg-type]  # T is always one of our dataclasses
+    for key in data:
+        if key not in known:
+            raise BadInput(
+                f"{where}: unknown key {_dotted(path, str(key))!r}.", hint=f"Known here: {', '.join(sorted(known))}."
+            )
+    values = {
+        name: _convert(hints[name], data[name], where=where, path=_dotted(path, name)) for name in known if name in data
+    }
+    for name, item in known.items():
+        if name not in values and item.default is MISSING and item.default_factory is MISSING:
+            raise BadInput(f"{where}: the key {_dotted(path, name)!r} is missing.", hint="See docs/operations.md.")
+    built = cls(**values)
+    check = getattr(built, "check", None)
+    if check is not None and cls is not Settings:
+        check()
+    return built
+
+
+def _convert(kind: Any, value: Any, *, where: str, path: str) -> Any:
+    origin, args = typing.get_origin(kind), typing.get_args(kind)
+    if origin is typing.Union:  # Optional[X]
+        if value is None:
+            return None
+        return _convert(args[0], value, where=where, path=path)
+    if is_dataclass(kind):
+        return _build(typing.cast(Type[Any], kind), value, where=where, path=path)
+    if origin is tuple and isinstance(value, (list, tuple)):
+        return tuple(_convert(args[0], item, where=where, path=f"{path}[{i}]") for i, item in enumerate(value))
+    if origin is dict and isinstance(value, Mapping):
+        return {str(key): _convert(args[1], item, where=where, path=f"{path}.{key}") for key, item in value.items()}
+    if kind in (str, int, bool) and type(value) is kind:
+        return value
+    raise BadInput(
+        f"{where}: {path} must be {_expected(kind)}, got {value!r}.", hint="Mend it; docs/operations.md lists all keys."
+    )
+
+
+def _expected(kind: Any) -> str:
+    if typing.get_origin(kind) is tuple:
+        return "a list"
+    if typing.get_origin(kind) is dict:
+        return "an object of strings"
+    return {str: "a string", int: "a whole number", bool: "true or false"}.get(kind, "another type")
+
+
+def _dotted(path: str, key: str) -> str:
+    return f"{path}.{key}" if path else key
+
+
+def one_of(name: str, value: str, allowed: Tuple[str, ...]) -> None:
+    if value not in allowed:
+        raise BadInput(f"{name} cannot be {value!r}.", hint=f"Choose one of: {', '.join(allowed)}.")
+
+
+def between(name: str, value: int, low: int, high: int) -> None:
+    if not low <= value <= high:
+        raise BadInput(f"{name} must lie between {low} and {high}, got {value}.", hint=f"Set {name} accordingly.")
+
+
+def duration_s(text: str, name: str = "duration") -> int:
+    """`90`, `90s`, `15m`, `24h`, `14d` or `4w` as seconds."""
+    match = re.fullmatch(r"\s*(\d+)\s*([smhdw]?)\s*", str(text))
+    if match is None:
+        raise BadInput(f"{name} cannot be {text!r}.", hint="Write a number and a unit: 90s, 15m, 24h, 14d or 4w.")
+    return int(match.group(1)) * {"": 1, "s": 1, "m": 60, "h": 3600, "d": 86400, "w": 604800}[match.group(2)]

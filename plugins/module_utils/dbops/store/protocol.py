@@ -1,0 +1,78 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The one protocol that every store speaks: keys, bytes, and who was first.
+
+A key is a relative path with forward slashes. An object is there whole or not at all: `put` shows it only after
+its last byte is durable, and a `put` that ends in an exception leaves nothing that `list` or `get` would show.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Protocol
+
+from ..errors import BadInput, DbopsError
+
+
+class AlreadyThere(DbopsError):
+    """A conditional put lost: an object of that key exists and was not touched."""
+
+    exit_code = 6
+    error_code = "already_there"
+
+
+@dataclass(frozen=True)
+class ObjectInfo:
+    """`metadata` may be empty although some was given: a store keeps it as well as it can, so nobody relies on it."""
+
+    key: str
+    size_bytes: int
+    modified: datetime
+    metadata: dict[str, str] = field(default_factory=dict)
+
+
+class Store(Protocol):
+    """Errors: NotFound (proven absent), Unreachable (cannot know), BadInput (no such key can exist)."""
+
+    name: str
+
+    def put(
+        self,
+        key: str,
+        chunks: Iterable[bytes],
+        *,
+        if_absent: bool = False,
+        metadata: Mapping[str, str] | None = None,
+    ) -> ObjectInfo:
+        """Store the chunks as one durable object; memory is bounded by parts, never by the object's size.
+
+        With `if_absent` the first writer wins and every other one gets AlreadyThere.
+        """
+
+    def get(self, key: str, *, start: int = 0, length: int | None = None) -> Iterator[bytes]:
+        """The object's bytes, or the range of them, in chunks. NotFound before the first chunk."""
+
+    def head(self, key: str) -> ObjectInfo: ...
+
+    def list(self, prefix: str = "") -> Iterator[ObjectInfo]:
+        """Every object whose key starts with `prefix`, by key. Raises rather than ends early on a failure."""
+
+    def delete(self, key: str) -> None:
+        """Remove one object; already gone is fine."""
+
+    def sweep(self, prefix: str = "") -> int:
+        """Remove what interrupted puts left under `prefix` (never an object); says how many. Caller holds the lock."""
+
+    def free_bytes(self) -> int | None:
+        """Room left, or None where a store has no such limit."""
+
+
+def check_key(key: str) -> str:
+    """Refuse a key that could leave its root or mean two things; every store asks this first."""
+    parts = key.split("/")
+    if not key or any(part in ("", ".", "..") or part.startswith(".part-") or "\0" in part for part in parts):
+        raise BadInput(f"{key!r} cannot be a key.", hint="Use plain path components joined by single slashes.")
+    if any(len(part.encode("utf-8", "surrogateescape")) > 240 for part in parts):
+        raise BadInput(f"The key {key!r} has a component of more than 240 bytes.", hint="Choose a shorter name.")
+    return key
