@@ -13,7 +13,7 @@ import re
 import typing
 from collections.abc import Mapping
 from dataclasses import MISSING, dataclass, field, fields, is_dataclass, replace
-from typing import Any, Dict, Optional, Tuple, Type, TypeVar
+from typing import Any, Optional, TypeVar
 
 from .errors import BadInput, NotFound, Unreachable
 
@@ -41,7 +41,7 @@ class ConnectionSettings:
     ssl_cert: Optional[str] = None
     ssl_key: Optional[str] = None
     connect_timeout_s: int = 10
-    connect_params: Dict[str, str] = field(default_factory=dict)
+    connect_params: dict[str, str] = field(default_factory=dict)
     session_role: Optional[str] = None
 
     def check(self) -> None:
@@ -57,7 +57,7 @@ class HostSettings:
     os_user: Optional[str] = None  # None: the owner of the data directory when we are root, else ourselves
     bin_dir: Optional[str] = None  # None: found by the server's major version
     data_directory: Optional[str] = None  # None: the server says
-    config_paths: Tuple[str, ...] = ()  # besides those that the server names
+    config_paths: tuple[str, ...] = ()  # besides those that the server names
     state_path: Optional[str] = None  # None: /var/lib/dbops/<cluster> as root, else below the home directory
 
 
@@ -98,11 +98,11 @@ class BackupSettings:
 
     method: str = "physical"
     type: str = "full"
-    databases: Tuple[str, ...] = ()  # logical: empty means all that accept connections
+    databases: tuple[str, ...] = ()  # logical: empty means all that accept connections
     dump_format: str = "custom"
     jobs: int = 2  # logical, directory format: parallel pg_dump
-    include_tables: Tuple[str, ...] = ()
-    exclude_tables: Tuple[str, ...] = ()
+    include_tables: tuple[str, ...] = ()
+    exclude_tables: tuple[str, ...] = ()
     globals: bool = True
     checkpoint: str = "fast"
     max_rate_kib_s: Optional[int] = None
@@ -147,7 +147,7 @@ class Settings:
     cluster: str
     connection: ConnectionSettings = field(default_factory=ConnectionSettings)
     host: HostSettings = field(default_factory=HostSettings)
-    repositories: Tuple[RepositorySettings, ...] = ()
+    repositories: tuple[RepositorySettings, ...] = ()
     compression: CompressionSettings = field(default_factory=CompressionSettings)
     backup: BackupSettings = field(default_factory=BackupSettings)
     retention: RetentionSettings = field(default_factory=RetentionSettings)
@@ -199,7 +199,7 @@ def load(cluster: str, *, path: Optional[str] = None, overrides: Optional[Mappin
     Without an explicit `path` a missing default file is no error: the overrides may say everything.
     """
     file = path or default_file(cluster)
-    data: Dict[str, Any] = {}
+    data: dict[str, Any] = {}
     if path is not None or os.path.exists(file):
         data = read_file(file)
     stated = data.setdefault("cluster", cluster)
@@ -210,7 +210,7 @@ def load(cluster: str, *, path: Optional[str] = None, overrides: Optional[Mappin
     return from_mapping(overlay(data, overrides or {}), where=file)
 
 
-def read_file(path: str) -> Dict[str, Any]:
+def read_file(path: str) -> dict[str, Any]:
     try:
         with open(path, encoding="utf-8") as stream:
             data = json.load(stream)
@@ -227,7 +227,7 @@ def read_file(path: str) -> Dict[str, Any]:
     return data
 
 
-def overlay(base: Mapping[str, Any], top: Mapping[str, Any]) -> Dict[str, Any]:
+def overlay(base: Mapping[str, Any], top: Mapping[str, Any]) -> dict[str, Any]:
     """`top` over `base`: objects are merged key by key, everything else replaced, None ignored."""
     merged = dict(base)
     for key, value in top.items():
@@ -250,7 +250,7 @@ def from_mapping(data: Mapping[str, Any], *, where: str = "settings") -> Setting
 
 def _with_environment(connection: ConnectionSettings, given: Mapping[str, Any]) -> ConnectionSettings:
     """libpq's PGPORT and PGUSER fill what nobody set, as in community.postgresql."""
-    changes: Dict[str, Any] = {}
+    changes: dict[str, Any] = {}
     if "login_port" not in given and os.environ.get("PGPORT", "").isdigit():
         changes["login_port"] = int(os.environ["PGPORT"])
     if "login_user" not in given and os.environ.get("PGUSER"):
@@ -258,7 +258,7 @@ def _with_environment(connection: ConnectionSettings, given: Mapping[str, Any]) 
     return replace(connection, **changes)
 
 
-def _build(cls: Type[T], data: Any, *, where: str, path: str) -> T:
+def _build(cls: type[T], data: Any, *, where: str, path: str) -> T:
     if not isinstance(data, Mapping):
         raise BadInput(
             f"{where}: {path or 'the whole'} must be an object, got {data!r}.", hint="See docs/operations.md."
@@ -290,7 +290,7 @@ def _convert(kind: Any, value: Any, *, where: str, path: str) -> Any:
             return None
         return _convert(args[0], value, where=where, path=path)
     if is_dataclass(kind):
-        return _build(typing.cast(Type[Any], kind), value, where=where, path=path)
+        return _build(typing.cast(type[Any], kind), value, where=where, path=path)
     if origin is tuple and isinstance(value, (list, tuple)):
         return tuple(_convert(args[0], item, where=where, path=f"{path}[{i}]") for i, item in enumerate(value))
     if origin is dict and isinstance(value, Mapping):
@@ -314,7 +314,7 @@ def _dotted(path: str, key: str) -> str:
     return f"{path}.{key}" if path else key
 
 
-def one_of(name: str, value: str, allowed: Tuple[str, ...]) -> None:
+def one_of(name: str, value: str, allowed: tuple[str, ...]) -> None:
     if value not in allowed:
         raise BadInput(f"{name} cannot be {value!r}.", hint=f"Choose one of: {', '.join(allowed)}.")
 
