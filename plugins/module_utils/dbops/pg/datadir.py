@@ -1,0 +1,51 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What a data directory says of itself: its version, its control data, and whether a server runs in it."""
+
+from __future__ import annotations
+
+import os
+import re
+from typing import Optional
+
+from ..errors import Corrupt, NotFound
+from .tools import Tools
+
+
+def major_version(data_directory: str) -> Optional[int]:
+    """From PG_VERSION, or None where there is no cluster."""
+    try:
+        with open(os.path.join(data_directory, "PG_VERSION"), encoding="ascii") as stream:
+            return int(stream.read().strip())
+    except (OSError, ValueError):
+        return None
+
+
+def control_data(tools: Tools, data_directory: str) -> dict[str, str]:
+    """pg_controldata's lines by their English name, such as `Database system identifier`."""
+    if major_version(data_directory) is None:
+        raise NotFound(f"{data_directory} holds no cluster.", hint="Name the directory that has PG_VERSION in it.")
+    output = tools.run("pg_controldata", ["-D", data_directory])
+    found = dict(re.findall(r"^([^:\n]+):[ \t]*(.*)$", output, re.M))
+    if "Database system identifier" not in found:
+        raise Corrupt(f"pg_controldata cannot read {data_directory}.", hint="global/pg_control is damaged or missing.")
+    return found
+
+
+def postmaster_pid(data_directory: str) -> Optional[int]:
+    """The process id of a server that really runs here; a stale postmaster.pid is none.
+
+    As PostgreSQL itself judges it: the process exists and is not ourselves. A live process that merely reuses the
+    number is told apart by its working directory, which is a postmaster's data directory.
+    """
+    try:
+        with open(os.path.join(data_directory, "postmaster.pid"), encoding="utf-8") as stream:
+            pid = abs(int(stream.readline()))
+    except (OSError, ValueError):
+        return None
+    try:
+        cwd = os.readlink(f"/proc/{pid}/cwd")
+    except FileNotFoundError:
+        return None
+    except OSError:
+        return pid  # it lives and is not ours to look at: assume the worst
+    return pid if os.path.realpath(cwd) == os.path.realpath(data_directory) else None
