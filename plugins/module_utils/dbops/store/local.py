@@ -10,14 +10,16 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import fcntl
 import os
 import secrets
+import socket
 import stat
 from collections.abc import Iterable, Iterator, Mapping
 from datetime import datetime, timezone
 from typing import Callable
 
-from ..errors import Corrupt, DbopsError, NotFound, Refused, Unreachable
+from ..errors import Busy, Corrupt, DbopsError, NotFound, Refused, Unreachable
 from .protocol import AlreadyThere, ObjectInfo, check_key
 
 CHUNK = 1 << 20
@@ -103,6 +105,41 @@ class LocalStore:
                     raise self._away() from None
                 entries = []
         return iter(sorted(entries, key=lambda info: info.key))
+
+    def children(self, prefix: str) -> Iterator[str]:
+        names: list[str] = []
+        with self._explained(f"list {prefix!r}"):
+            try:
+                with self._directory(prefix) as descriptor, os.scandir(descriptor) as entries:
+                    names = [entry.name for entry in entries if entry.is_dir(follow_symlinks=False)]
+            except FileNotFoundError:
+                if not os.path.isdir(self.root):
+                    raise self._away() from None
+        return iter(sorted(names))
+
+    @contextlib.contextmanager
+    def lock(self, name: str, *, shared: bool = False) -> Iterator[None]:
+        """flock on a hidden file: the kernel frees it however the process ends."""
+        directory, leaf = os.path.split(check_key(name))
+        with self._explained(f"lock {name}"), self._directory(directory, create=True) as parent:
+            flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
+            descriptor = os.open(f".lock-{leaf}", flags, 0o640, dir_fd=parent)
+            _take_owner(descriptor, parent)
+        try:
+            try:
+                fcntl.flock(descriptor, (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | fcntl.LOCK_NB)
+            except BlockingIOError as exc:
+                holder = os.pread(descriptor, 200, 0).decode("utf-8", "replace").strip()
+                raise Busy(
+                    f"Repository {self.name!r} is in use: {name} is locked by {holder or 'another run'}.",
+                    hint="Wait until it has finished, then run again; the lock goes with the process that holds it.",
+                ) from exc
+            if not shared:
+                os.ftruncate(descriptor, 0)
+                os.pwrite(descriptor, f"process {os.getpid()} on {socket.gethostname()}\n".encode(), 0)
+            yield
+        finally:
+            os.close(descriptor)
 
     def delete(self, key: str) -> None:
         directory, leaf = os.path.split(check_key(key))

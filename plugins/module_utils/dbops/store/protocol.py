@@ -8,6 +8,7 @@ its last byte is durable, and a `put` that ends in an exception leaves nothing t
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Protocol
@@ -58,11 +59,17 @@ class Store(Protocol):
     def list(self, prefix: str = "") -> Iterator[ObjectInfo]:
         """Every object whose key starts with `prefix`, by key. Raises rather than ends early on a failure."""
 
+    def children(self, prefix: str) -> Iterator[str]:
+        """The names directly below `prefix` (which ends with a slash) that have something below them, in order."""
+
     def delete(self, key: str) -> None:
         """Remove one object; already gone is fine."""
 
     def sweep(self, prefix: str = "") -> int:
         """Remove what interrupted puts left under `prefix` (never an object); says how many. Caller holds the lock."""
+
+    def lock(self, name: str, *, shared: bool = False) -> AbstractContextManager[None]:
+        """Exclude others from `name` until the block or the process ends; Busy, saying who, when it is taken."""
 
     def free_bytes(self) -> int | None:
         """Room left, or None where a store has no such limit."""

@@ -1,0 +1,65 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Where things lie in a repository. Every key is made here, and none anywhere else.
+
+<root>/<cluster>/RECOVER.md
+<root>/<cluster>/backups/<label>/backup.json    written last: a backup exists when this does
+<root>/<cluster>/backups/<label>/<object>
+<root>/<cluster>/proofs/<label>/<UTC>.json      <root>/<cluster>/holds/<label>.json
+"""
+
+from __future__ import annotations
+
+import re
+from datetime import datetime, timezone
+from urllib.parse import quote
+
+from ..errors import BadInput
+
+RECORD = "backup.json"
+KINDS = {"full": "full", "incremental": "incr", "dump": "dump"}
+_LABEL = re.compile(r"\d{8}T\d{6}Z-(full|incr|dump)")
+
+
+def label_for(start: datetime, backup_type: str) -> str:
+    return f"{start.astimezone(timezone.utc):%Y%m%dT%H%M%SZ}-{KINDS[backup_type]}"
+
+
+def check_label(label: str) -> str:
+    if not _LABEL.fullmatch(label):
+        raise BadInput(
+            f"{label!r} is not a backup's label.", hint="Labels look like 20261122T130500Z-full; see dbops info."
+        )
+    return label
+
+
+def backups(cluster: str) -> str:
+    return f"{cluster}/backups/"
+
+
+def backup(cluster: str, label: str) -> str:
+    return f"{cluster}/backups/{label}/"
+
+
+def record(cluster: str, label: str) -> str:
+    return backup(cluster, label) + RECORD
+
+
+def holds(cluster: str) -> str:
+    return f"{cluster}/holds/"
+
+
+def hold(cluster: str, label: str) -> str:
+    return f"{cluster}/holds/{label}.json"
+
+
+def proofs(cluster: str) -> str:
+    return f"{cluster}/proofs/"
+
+
+def recover_md(cluster: str) -> str:
+    return f"{cluster}/RECOVER.md"
+
+
+def database_object(database: str, extension: str) -> str:
+    """An object's name for a database of any name: percent-encoded, so that a slash or a dot cannot wander."""
+    return f"{quote(database, safe=' ').replace('.', '%2E').replace(' ', '%20')[:200]}{extension}"

@@ -1,0 +1,163 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""`backup.json`: what one backup is. Written once, never changed; its reader refuses what it does not understand."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass, field
+from datetime import datetime, timezone
+from typing import Any, Optional
+
+from ..codec.stream import Side
+from ..errors import Corrupt, DbopsError, Refused
+
+FORMAT = 1
+
+
+@dataclass(frozen=True)
+class StoredObject:
+    """`kind`: base, tablespace, manifest, wal, globals, database, config, inventory or counts.
+
+    `plain` is None where the server compressed and the content never passed through us: backup_manifest vouches.
+    """
+
+    name: str
+    kind: str
+    codec: str
+    stored: Side
+    plain: Optional[Side] = None
+    tablespace_oid: Optional[int] = None
+    database: Optional[str] = None
+    dump_format: Optional[str] = None
+
+
+@dataclass(frozen=True)
+class TablespaceRecord:
+    oid: int
+    name: str
+    path: str
+
+
+@dataclass(frozen=True)
+class WalRange:
+    """What replay needs to become consistent; `included` says that the backup brings it along."""
+
+    timeline: int
+    start_lsn: str
+    stop_lsn: str
+    segment_size: int
+    included: bool = True
+
+
+@dataclass(frozen=True)
+class BackupRecord:
+    label: str
+    cluster: str
+    method: str  # physical | logical
+    type: str  # full | incremental | dump
+    started: datetime
+    stopped: datetime
+    system_identifier: str
+    postgres_version: str
+    postgres_version_num: int
+    objects: tuple[StoredObject, ...]
+    database_bytes: Optional[int] = None
+    parent: Optional[str] = None
+    wal: Optional[WalRange] = None
+    tablespaces: tuple[TablespaceRecord, ...] = ()
+    databases: tuple[str, ...] = ()
+    from_standby: bool = False
+    host: str = ""
+    by: str = ""
+    reason: str = ""
+    tool_version: str = ""
+    notes: tuple[str, ...] = ()
+    extra: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def stored_bytes(self) -> int:
+        return sum(item.stored.size_bytes for item in self.objects)
+
+    @property
+    def duration_s(self) -> float:
+        return (self.stopped - self.started).total_seconds()
+
+    @property
+    def codec(self) -> str:
+        data = [item for item in self.objects if item.kind in ("base", "database")]
+        return data[0].codec if data else "none"
+
+    def of_kind(self, kind: str) -> list[StoredObject]:
+        return [item for item in self.objects if item.kind == kind]
+
+    def find(self, name: str) -> StoredObject:
+        for item in self.objects:
+            if item.name == name:
+                return item
+        raise Corrupt(f"Backup {self.label} lists no object {name!r}.", hint="Restore another backup.")
+
+
+def iso(moment: datetime) -> str:
+    """ISO-8601 in UTC with milliseconds and Z: how every time is written."""
+    return moment.astimezone(timezone.utc).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+def from_iso(text: str) -> datetime:
+    moment = datetime.fromisoformat(text.replace("Z", "+00:00"))
+    if moment.tzinfo is None:
+        raise ValueError(f"{text!r} has no zone")
+    return moment.astimezone(timezone.utc)
+
+
+def to_json(record: BackupRecord) -> bytes:
+    data = {"format": FORMAT, **asdict(record)}
+    data["started"], data["stopped"] = iso(record.started), iso(record.stopped)
+    data["stored_bytes"] = record.stored_bytes
+    data["objects"] = [
+        {key: value for key, value in item.items() if value is not None or key == "plain"} for item in data["objects"]
+    ]
+    return (json.dumps(data, indent=1, ensure_ascii=False) + "\n").encode()
+
+
+def from_json(raw: bytes, *, where: str) -> BackupRecord:
+    """Refused for a newer format, Corrupt for anything that is not a record of ours."""
+    try:
+        data = json.loads(raw)
+        written = data["format"]
+        if isinstance(written, int) and written > FORMAT:
+            raise Refused(
+                f"{where} has format {written}; this dbops {_version()} reads up to {FORMAT}.",
+                hint="Use the newer dbops that wrote it (see tool_version inside), or follow RECOVER.md by hand.",
+            )
+        if written != FORMAT:
+            raise ValueError(f"format {written!r}")
+        return _record(data)
+    except DbopsError:
+        raise
+    except (ValueError, KeyError, TypeError, AttributeError) as exc:
+        raise Corrupt(f"{where} cannot be read: {exc!r}.", hint="Take it from another repository.") from exc
+
+
+def _record(data: dict[str, Any]) -> BackupRecord:
+    data = {key: value for key, value in data.items() if key not in ("format", "stored_bytes")}
+    for key in ("tablespaces", "databases", "notes"):
+        data[key] = tuple(data.get(key, ()))
+    data["objects"] = tuple(_object(item) for item in data["objects"])
+    data["tablespaces"] = tuple(TablespaceRecord(**item) for item in data["tablespaces"])
+    data["wal"] = WalRange(**data["wal"]) if data.get("wal") else None
+    data["started"], data["stopped"] = from_iso(data["started"]), from_iso(data["stopped"])
+    return BackupRecord(**data)
+
+
+def _object(item: dict[str, Any]) -> StoredObject:
+    plain = item.get("plain")
+    name = item["name"]
+    if "/" in name or name in ("", ".", ".."):
+        raise ValueError(f"object name {name!r}")
+    return StoredObject(**{**item, "stored": Side(**item["stored"]), "plain": Side(**plain) if plain else None})
+
+
+def _version() -> str:
+    from .. import __version__
+
+    return __version__
