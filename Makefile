@@ -1,0 +1,80 @@
+# `make help` lists what there is to do. VENV and PYTHON may be given: make setup VENV=.cache/v312 PYTHON=python3.12
+SHELL := /bin/sh
+VENV ?= .venv
+PYTEST_ARGS ?=
+MOLECULE_SCENARIO ?= default
+
+export VENV
+export PATH := $(abspath $(VENV))/bin:$(PATH)
+# Ansible refuses to start under a locale that is not UTF-8; a bare machine has none set.
+export LC_ALL := C.UTF-8
+export PYTHONDONTWRITEBYTECODE := 1
+export ANSIBLE_INJECT_FACT_VARS := false
+
+.DEFAULT_GOAL := help
+.PHONY: help setup demo demo-clean db-reset test lint lint-python lint-types lint-ansible lint-yaml lint-shell \
+	lint-changelog docs sanity python39 molecule build install-check clean constraints
+
+help: ## List the targets
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  %-16s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
+
+setup: ## Make .venv with the pinned packages, and the link to the collection
+	@scripts/setup
+
+demo: setup ## Back a real PostgreSQL up, destroy it, restore it, prove it (about two minutes)
+	@scripts/demo
+
+demo-clean: setup ## Stop the demo's server and remove everything that it made
+	@scripts/demo clean
+
+db-reset: setup ## Put the demo's database back to its first state
+	@scripts/demo reset
+
+test: setup ## Unit, property and integration tests (PYTEST_ARGS="-k restore" to choose)
+	@pytest $(PYTEST_ARGS)
+
+lint: lint-python lint-types lint-ansible lint-yaml lint-shell lint-changelog ## Every linter below
+
+lint-python: setup ## ruff: rules and format
+	ruff check .
+	ruff format --check .
+
+lint-types: setup ## mypy, strict, on the engine
+	mypy
+
+lint-ansible: setup ## ansible-lint, profile production
+	ansible-lint --offline
+
+lint-yaml: setup ## yamllint
+	yamllint --strict .
+
+lint-shell: setup ## shellcheck on every shell script
+	@scripts/check-shell
+
+lint-changelog: setup ## Changelog fragments
+	antsibull-changelog lint
+
+docs: setup ## ansible-doc of every module and role
+	@scripts/check-docs
+
+sanity: setup ## ansible-test sanity in a copy of the checkout, no exceptions
+	@scripts/check-sanity
+
+python39: setup ## Compile the plugins and import the engine with the oldest supported Python
+	@scripts/check-python39
+
+molecule: setup ## One scenario on this machine (MOLECULE_SCENARIO=default)
+	@scripts/check-molecule $(MOLECULE_SCENARIO)
+
+build: setup ## Pack the collection into build/
+	ansible-galaxy collection build --force --output-path build
+
+install-check: setup ## Build, install into an empty directory, run a playbook by its full name
+	@scripts/check-install
+
+clean: ## Remove what the tools made, .venv included (the demo has its own: demo-clean)
+	rm -rf .venv .cache .mypy_cache .pytest_cache .ruff_cache .hypothesis build tests/output .ansible
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+constraints: setup ## Renew requirements/constraints.txt from what is installed
+	@scripts/renew-constraints
