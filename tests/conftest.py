@@ -1,0 +1,25 @@
+"""The collection is importable under its full name, in the tests and in every process that they start."""
+
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+from __future__ import annotations
+
+import os
+import pathlib
+
+import pytest
+
+ROOT = pathlib.Path(__file__).resolve().parent.parent
+COLLECTIONS = ROOT / ".ansible" / "collections"
+
+
+def pytest_configure() -> None:
+    """Refuse to start without the link of `make setup`: every import would fail, each with a riddle of its own."""
+    link = COLLECTIONS / "ansible_collections" / "dbops" / "postgres"
+    if not (link / "galaxy.yml").exists():
+        raise pytest.UsageError(f"{link} does not lead to this checkout. Next: run make setup, then pytest again.")
+    known = [part for part in os.environ.get("PYTHONPATH", "").split(os.pathsep) if part]
+    if str(COLLECTIONS) not in known:
+        os.environ["PYTHONPATH"] = os.pathsep.join([str(COLLECTIONS), *known])
+    os.environ["ANSIBLE_COLLECTIONS_PATH"] = str(COLLECTIONS)
+    os.environ["ANSIBLE_INJECT_FACT_VARS"] = "false"
