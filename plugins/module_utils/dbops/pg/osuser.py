@@ -102,7 +102,11 @@ def cluster_identity(os_user: str | None, data_directory: str | None) -> Identit
 
 @contextlib.contextmanager
 def acting_as(identity: Identity) -> Iterator[None]:
-    """Take the identity's effective ids for a moment; one thread at a time, since they belong to the process."""
+    """Take the identity's effective ids for a moment.
+
+    They belong to the whole process: connect from the thread that does the work, not beside it, or another thread's
+    open() may meet the wrong user.
+    """
     if not identity.needs_switch:
         yield
         return
@@ -114,6 +118,13 @@ def acting_as(identity: Identity) -> Iterator[None]:
         finally:
             os.seteuid(0)
             os.setegid(0)
+
+
+@contextlib.contextmanager
+def steady() -> Iterator[None]:
+    """No switch happens in this block: a child started in the middle of one would count as set-uid."""
+    with _switching:
+        yield
 
 
 def _identity(entry: pwd.struct_passwd) -> Identity:

@@ -40,6 +40,7 @@ class Server:
     size_bytes: Optional[int]
     settings: dict[str, str]
     may_replicate: bool
+    compressions: tuple[str, ...]  # what the server was built with and can send a base backup in
 
     @property
     def major(self) -> int:
@@ -121,6 +122,7 @@ def _ask(session: Connection, connection: ConnectionSettings, host: HostSettings
         size_bytes=session.value(_SIZE),
         settings=settings,
         may_replicate=role["may"],
+        compressions=_compressions(session, version_num),
     )
 
 
@@ -132,3 +134,11 @@ def _data_directory(session: Connection) -> str:
             hint="Grant it pg_read_all_settings, or set host.data_directory.",
         )
     return str(rows[0]["setting"])
+
+
+def _compressions(session: Connection, version_num: int) -> tuple[str, ...]:
+    """Base backups are compressed by the same libraries as full pages in WAL, and that setting lists them."""
+    if version_num < 150000:
+        return ()
+    rows = session.rows("select unnest(enumvals) as name from pg_settings where name = 'wal_compression'")
+    return tuple(row["name"] for row in rows if row["name"] in ("lz4", "zstd"))

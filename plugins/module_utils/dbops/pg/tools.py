@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import IO, Optional
 
 from ..errors import BadInput, NotFound, ToolFailed
-from .osuser import Identity
+from .osuser import Identity, steady
 
 STDERR_TAIL = 4000
 
@@ -40,7 +40,7 @@ class Tools:
     def run(self, program: str, arguments: Sequence[str], *, cwd: Optional[str] = None) -> str:
         """Its standard output; ToolFailed with the end of its standard error when it exits with another code than 0."""
         with self.started(program, arguments, stdout=subprocess.PIPE, cwd=cwd) as process:
-            assert process.stdout is not None  # noqa: S101  # for the type checker: PIPE was asked for
+            assert process.stdout is not None  # for the type checker: PIPE was asked for
             output = process.stdout.read()
         return output.decode("utf-8", "replace")
 
@@ -56,15 +56,16 @@ class Tools:
     ) -> Iterator[subprocess.Popen[bytes]]:
         """The running program. Leaving normally waits for it and checks its exit code; an exception ends it."""
         with tempfile.TemporaryFile() as errors:
-            process = subprocess.Popen(  # noqa: S603  # a program of the cluster's own bin_dir
-                [self.path(program), *arguments],
-                stdin=stdin,
-                stdout=stdout,
-                stderr=errors,
-                cwd=cwd or "/",
-                env=self.environment(),
-                **self.identity.for_subprocess(),
-            )
+            with steady():
+                process = subprocess.Popen(  # a program of the cluster's own bin_dir
+                    [self.path(program), *arguments],
+                    stdin=stdin,
+                    stdout=stdout,
+                    stderr=errors,
+                    cwd=cwd or "/",
+                    env=self.environment(),
+                    **self.identity.for_subprocess(),
+                )
             try:
                 yield process
                 code = process.wait()
@@ -172,7 +173,7 @@ def _major_of(program: str, identity: Identity) -> Optional[int]:
     if not os.path.exists(program):
         return None
     try:
-        answer = subprocess.run(  # noqa: S603
+        answer = subprocess.run(
             [program, "--version"],
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,

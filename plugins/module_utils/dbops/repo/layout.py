@@ -24,8 +24,17 @@ def label_for(start: datetime, backup_type: str) -> str:
     return f"{start.astimezone(timezone.utc):%Y%m%dT%H%M%SZ}-{KINDS[backup_type]}"
 
 
+def label_time(label: str) -> datetime:
+    """When a backup of that label was started, to the second."""
+    return datetime.strptime(check_label(label)[:16], "%Y%m%dT%H%M%SZ").replace(tzinfo=timezone.utc)
+
+
+def is_label(text: str) -> bool:
+    return _LABEL.fullmatch(text) is not None
+
+
 def check_label(label: str) -> str:
-    if not _LABEL.fullmatch(label):
+    if not is_label(label):
         raise BadInput(
             f"{label!r} is not a backup's label.", hint="Labels look like 20261122T130500Z-full; see dbops info."
         )

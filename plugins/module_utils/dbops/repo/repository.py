@@ -77,6 +77,8 @@ class Repository:
         unfinished: list[str] = []
         unreadable: dict[str, str] = {}
         for label in self.store.children(layout.backups(self.cluster)):
+            if not layout.is_label(label):
+                continue  # a stray directory: not ours, and never a backup
             try:
                 record = self.read_record(label)
             except NotFound:

@@ -1,0 +1,122 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""RECOVER.md: how to get everything back without this software. Its shell blocks are run, as they stand, by a test."""
+
+from __future__ import annotations
+
+_TEXT = r"""# How to recover cluster `@CLUSTER@` by hand
+
+This directory was written by dbops.postgres. You do not need that software to recover: `tar`, `sha256sum`, the
+decompressor that a file's ending names (`.zst` zstd, `.gz` gzip, `.lz4` lz4) and PostgreSQL's own programs are enough.
+Work as the OS user that PostgreSQL runs as. Never work in the old data directory: move it aside first.
+
+`backups/` holds one directory per backup. A directory **without** `backup.json` is an unfinished backup: leave it.
+`backup.json` says what the backup is (`method`, `type`, `parent`, `postgres_version_num`: 180006 is version 18.6) and
+gives for each file its `stored` size and sha256.
+
+All commands below start here, in the directory of this file, and need this function:
+
+```sh setup
+plain() {  # one stored file, decompressed, whatever it was compressed with
+  for file in "$1" "$1".zst "$1".gz "$1".lz4; do
+    [ -f "$file" ] || continue
+    case "$file" in
+      *.zst) zstd -dc --long=31 "$file" ;;
+      *.gz) gzip -dc "$file" ;;
+      *.lz4) lz4 -dc "$file" ;;
+      *) cat "$file" ;;
+    esac
+    return
+  done
+  echo "there is no $1" >&2
+  return 1
+}
+```
+
+## Is it whole?
+
+```sh check
+# LABEL is the backup's directory name, for instance 20261122T130500Z-full
+for file in backups/"$LABEL"/*; do
+  [ "${file##*/}" = backup.json ] && continue
+  sum=$(sha256sum "$file" | cut -d ' ' -f 1)
+  grep -q "$sum" backups/"$LABEL"/backup.json && echo "good  $file" || { echo "BAD   $file"; exit 1; }
+done
+```
+
+## A full physical backup (`…-full`)
+
+`TARGET` is a new data directory that does not exist yet. Use PostgreSQL of the same major version.
+
+```sh full
+mkdir -m 700 "$TARGET"
+plain backups/"$LABEL"/base.tar | tar -x -p -C "$TARGET"
+plain backups/"$LABEL"/pg_wal.tar | tar -x -p -C "$TARGET"/pg_wal
+plain backups/"$LABEL"/backup_manifest > "$TARGET"/backup_manifest
+pg_verifybackup "$TARGET"
+```
+
+Tablespaces: for each `<oid>.tar` make its directory (`backup.json` names the old path under `tablespaces`), extract the
+tar into it, and put its path after the oid in `$TARGET/tablespace_map`. PostgreSQL makes the links when it starts.
+
+```sh tablespace
+# OID names the tar, SPACE is the new empty directory for it
+mkdir -p -m 700 "$SPACE"
+plain backups/"$LABEL"/"$OID".tar | tar -x -p -C "$SPACE"
+sed -i "s|^$OID .*|$OID $SPACE|" "$TARGET"/tablespace_map
+```
+
+Then start it: `pg_ctl -D "$TARGET" start`. Keep `backup_label` where it is: PostgreSQL needs it once and renames it.
+On Debian the configuration lies outside the data directory: it is in `config.tar`, paths from the root.
+
+## An incremental backup (`…-incr`, PostgreSQL 17 and later)
+
+It needs its whole chain: `parent` in each `backup.json` leads back to the full one. `CHAIN` is that list of labels,
+the full one first, this one last. `WORK` is an empty directory with room for all of them.
+
+```sh incremental
+parts=
+for label in $CHAIN; do
+  mkdir -m 700 "$WORK/$label"
+  plain backups/"$label"/base.tar | tar -x -p -C "$WORK/$label"
+  plain backups/"$label"/backup_manifest > "$WORK/$label"/backup_manifest
+  parts="$parts $WORK/$label"
+  last=$label
+done
+pg_combinebackup $parts --output "$TARGET"
+plain backups/"$last"/pg_wal.tar | tar -x -p -C "$TARGET"/pg_wal
+pg_verifybackup "$TARGET"
+```
+
+(With tablespaces, extract each chain member's `<oid>.tar` as above and give `pg_combinebackup --tablespace-mapping`.)
+
+## A logical backup (`…-dump`)
+
+One file per database, its name percent-encoded: `.dump` for pg_restore, `.sql` for psql, `.dir.tar` a directory for
+pg_restore. Roles and tablespaces are in `globals.sql`.
+
+```sh dump
+# FILE is such a name without the decompressor's ending, NEW the name of a new database, for instance ride.dump
+createdb --template template0 "$NEW"
+case "$FILE" in
+  *.dump) plain backups/"$LABEL"/"$FILE" | pg_restore --exit-on-error --dbname "$NEW" ;;
+  *.sql) plain backups/"$LABEL"/"$FILE" | psql -X -q -v ON_ERROR_STOP=1 --dbname "$NEW" ;;
+  *.dir.tar)
+    mkdir "$WORK/dump"
+    plain backups/"$LABEL"/"$FILE" | tar -x -C "$WORK/dump"
+    pg_restore --exit-on-error --jobs 2 --dbname "$NEW" "$WORK/dump"
+    ;;
+esac
+```
+
+Roles first, if they are missing: `plain backups/"$LABEL"/globals.sql | psql -X --dbname postgres` (errors about roles
+that exist already are expected).
+
+## Afterwards
+
+Look before you let applications in: count rows in the tables that matter, check the newest ones. Take a new full
+backup at once: the recovered cluster has none.
+"""
+
+
+def recover_md(cluster: str) -> str:
+    return _TEXT.replace("@CLUSTER@", cluster)
