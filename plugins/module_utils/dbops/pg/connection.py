@@ -97,6 +97,11 @@ class Connection:
         with self._raw.cursor() as cursor, explained(f"ask {self.where}"):
             cursor.execute(statement, parameters or None)
 
+    def cancel(self) -> None:
+        """Ask the server to end the statement that another thread is running here; nothing when there is none."""
+        with explained(f"ask {self.where}"):
+            self._raw.cancel()
+
     def close(self) -> None:
         self._raw.close()
 

@@ -74,7 +74,8 @@ select to_jsonb(d) as d, pg_get_userbyid(d.datdba) as owner, pg_encoding_to_char
     s.spcname as tablespace, shobj_description(d.oid, 'pg_database') as comment,
     case when has_database_privilege(d.oid, 'CONNECT') or pg_has_role('pg_read_all_stats', 'USAGE')
          then pg_database_size(d.oid) end as size_bytes,
-    (select jsonb_agg(jsonb_build_array(g.privilege_type, r.rolname, g.is_grantable) order by 1)
+    (select jsonb_agg(jsonb_build_array(g.privilege_type, r.rolname, g.is_grantable)
+        order by r.rolname nulls first, g.privilege_type)
      from aclexplode(d.datacl) g left join pg_roles r on r.oid = g.grantee) as grants,
     (select jsonb_agg(jsonb_build_array(r.rolname, x.item) order by r.rolname nulls first, x.nr)
      from pg_db_role_setting c left join pg_roles r on r.oid = c.setrole,

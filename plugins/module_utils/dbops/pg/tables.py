@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Callable, Optional
+from typing import Any, Optional
 
 from ..errors import BadInput, DbopsError, Refused, Unreachable
 from .connection import Connection
@@ -159,7 +159,7 @@ def steady_session(session: Connection) -> None:
     session.run("set row_security = off")
 
 
-def count_rows(session: Connection, tables: Iterable[Table], *, on_table: Callable[[str], None]) -> Counts:
+def count_rows(session: Connection, tables: Iterable[Table]) -> Counts:
     """Count within the session's open transaction. A table is `uncounted` rather than wrong or waited for:
 
     TRUNCATE is not undone by a snapshot, so one that was rewritten since tells nothing; and waiting behind somebody's
@@ -169,7 +169,6 @@ def count_rows(session: Connection, tables: Iterable[Table], *, on_table: Callab
     session.run("set local search_path to pg_catalog")
     session.run("set local lock_timeout = '5s'")
     for table in tables:
-        on_table(table.label)
         session.run("savepoint dbops_table")
         try:
             answer = _count(session, table)

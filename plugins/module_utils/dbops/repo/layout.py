@@ -70,5 +70,9 @@ def recover_md(cluster: str) -> str:
 
 
 def database_object(database: str, extension: str) -> str:
-    """An object's name for a database of any name: percent-encoded, so that a slash or a dot cannot wander."""
-    return f"{quote(database, safe=' ').replace('.', '%2E').replace(' ', '%20')[:200]}{extension}"
+    """An object's name for a database of any name: percent-encoded, so that a slash or a dot cannot wander.
+
+    A database called globals is not to be taken for the globals.
+    """
+    encoded = quote(database, safe=" ").replace(".", "%2E").replace(" ", "%20")[:200]
+    return f"{'%67lobals' if encoded == 'globals' else encoded}{extension}"
