@@ -74,10 +74,12 @@ _WANTED = [
     "max_worker_processes", "server_encoding", "shared_preload_libraries", "summarize_wal",
     "unix_socket_directories", "wal_level", "wal_summary_keep_time",
 ]  # fmt: skip
+# The guard stands inside each row: an aggregate is computed whatever the CASE around it says.
 _SIZE = """
-select case when bool_and(has_database_privilege(oid, 'CONNECT') or pg_has_role('pg_read_all_stats', 'USAGE'))
-            then sum(pg_database_size(oid)) end::bigint
-from pg_database
+select case when bool_and(size is not null) then sum(size) end::bigint
+from (select case when has_database_privilege(oid, 'CONNECT') or pg_has_role('pg_read_all_stats', 'USAGE')
+                  then pg_database_size(oid) end as size
+      from pg_database) as sizes
 """
 
 
