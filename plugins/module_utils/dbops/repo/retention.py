@@ -199,6 +199,7 @@ def _wishes(series: Sequence[Judged], policy: Policy, window_start: Optional[dat
     yield from _not_replaced(series, usable)
     if not usable:
         return
+    # every rule of today wants the newest as well; it must not depend on the rules of tomorrow
     yield usable[0].backup.label, "the newest valid backup"
     yield from _minimum(usable, policy.min_redundancy)
     for known in usable:
