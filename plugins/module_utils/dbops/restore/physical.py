@@ -1,0 +1,313 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Getting a cluster back from a physical backup, full or with its chain of incrementals.
+
+`plan` checks everything that can be checked and changes nothing; `run` reads from top to bottom: fetch and unpack →
+combine → WAL → tablespace links → flush to disk → pg_control → swap in → start.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import platform
+import shutil
+import time
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Optional
+
+from ..errors import BadInput, Refused
+from ..pg import control
+from ..pg.osuser import Identity, cluster_identity
+from ..pg.tools import Tools, find_tools
+from ..progress import Meter, Progress, Step
+from ..repo.record import BackupRecord
+from ..repo.repository import Repository, open_repository
+from ..settings import Settings
+from . import place
+from .durable import Flusher, write_durably
+from .extract import extract
+from .select import select
+from .unpack import CONTROL, Job, drop_signals, fetch, link_tablespaces, verify
+
+
+@dataclass(frozen=True)
+class Request:
+    """Which backup, where to, and what to do afterwards; see the options of module pg_restore."""
+
+    label: Optional[str] = None
+    before: Optional[str] = None
+    repository: Optional[str] = None
+    target: Optional[str] = None
+    in_place: bool = False
+    tablespace_map: Mapping[str, str] = field(default_factory=dict)
+    tablespace_root: Optional[str] = None
+    verify: bool = False
+    stop: bool = False
+    start: bool = False
+    start_options: str = ""
+    config_directory: Optional[str] = None
+
+
+@dataclass(frozen=True)
+class RestorePlan:
+    settings: Settings
+    request: Request
+    repository: Repository
+    chain: tuple[BackupRecord, ...]
+    identity: Identity
+    tools: Optional[Tools]
+    data: place.Place
+    tablespaces: dict[int, place.Place]
+    needed_bytes: int
+    warnings: tuple[str, ...]
+
+    @property
+    def record(self) -> BackupRecord:
+        return self.chain[-1]
+
+    def preview(self) -> dict[str, Any]:
+        return {
+            "changed": True,
+            "msg": f"Would restore {self.record.label} into {self.data.path}"
+            + (", the old directory moved aside." if self.data.occupied else "."),
+            "restore": {
+                "label": self.record.label,
+                "chain": [record.label for record in self.chain],
+                "repository": self.repository.name,
+                "target": self.data.path,
+                "move_aside": self.data.occupied,
+                "tablespaces": {str(oid): item.path for oid, item in self.tablespaces.items()},
+                "stored_bytes": sum(record.stored_bytes for record in self.chain),
+                "needed_bytes": self.needed_bytes,
+                "os_user": self.identity.name,
+            },
+            "warnings": list(self.warnings),
+        }
+
+
+def plan(settings: Settings, request: Request) -> RestorePlan:
+    """Everything is checked here: the backup and its chain, the target, a running server, tools, space."""
+    repository = open_repository(settings, request.repository)
+    catalog = repository.catalog()
+    entry = select(catalog, label=request.label, before=request.before, method="physical")
+    chain = tuple(catalog.chain(entry.record.label))
+    target = request.target or settings.host.data_directory
+    if not target:
+        raise BadInput("No target directory is known.", hint="Give one, or set host.data_directory in the settings.")
+    data = place.judge(target, in_place=request.in_place, cluster=True)
+    if data.occupied and not request.stop:
+        place.require_stopped(data.path)
+    identity = _identity(settings, data.path)
+    tools = _tools(settings, request, entry.record, identity, len(chain) > 1)
+    tablespaces = _tablespaces(entry.record, request)
+    needed = _check_space(chain, data, tablespaces)
+    return RestorePlan(
+        settings=settings,
+        request=request,
+        repository=repository,
+        chain=chain,
+        identity=identity,
+        tools=tools,
+        data=data,
+        tablespaces=tablespaces,
+        needed_bytes=needed,
+        warnings=tuple(_warnings(entry.record)),
+    )
+
+
+def run(plan: RestorePlan, progress: Progress) -> dict[str, Any]:
+    """Do it. Old data is never removed; on failure what was unpacked is, and the old cluster stays in its place."""
+    clock = _Clock()
+    places = [plan.data, *plan.tablespaces.values()]
+    job = Job(plan.repository, plan.chain, plan.identity, plan.tools, plan.tablespaces)
+    with plan.repository.restoring():
+        try:
+            roots = {oid: place.prepare(item, plan.identity) for oid, item in plan.tablespaces.items()}
+            root = place.prepare(plan.data, plan.identity)
+            meter = Meter(progress, "restore", total_bytes=_plain_bytes(plan.chain))
+            with clock.phase("fetch_and_extract_s"):
+                control_file = fetch(job, root, roots, meter, progress)
+            link_tablespaces(job, root)
+            drop_signals(root)
+            if plan.request.verify or len(plan.chain) > 1:
+                with clock.phase("verify_s"):
+                    verify(job, root, control_file, progress)
+            with clock.phase("sync_s"):
+                progress.report(Step("flush to disk", meter.done_bytes, meter.done_bytes))
+                for path in {root, *roots.values()}:
+                    Flusher(path).finish()
+                if control_file is not None:
+                    write_durably(os.path.join(root, CONTROL), control_file)
+            if plan.data.occupied:
+                _stop_old(plan)
+            moved = place.swap(plan.data, plan.tablespaces, label=plan.record.label)
+        except BaseException:
+            for item in places:
+                place.discard(item)
+            raise
+        config = _restore_config(plan)
+    version = _start(plan, clock) if plan.request.start else None
+    return _result(plan, meter, clock, moved, config, version)
+
+
+# -- plan: how
+
+
+def _identity(settings: Settings, target: str) -> Identity:
+    """Whose files they become: the configured user's, else the owner of what is there, else of what it lies in."""
+    if settings.host.os_user or os.geteuid() != 0:
+        return cluster_identity(settings.host.os_user, None)
+    if os.path.isdir(target):
+        return cluster_identity(None, target)
+    above = os.path.dirname(target)
+    return cluster_identity(None, above if os.stat(above).st_uid != 0 else None)
+
+
+def _tools(
+    settings: Settings, request: Request, record: BackupRecord, identity: Identity, combine: bool
+) -> Optional[Tools]:
+    """PostgreSQL's programs of the backup's major; a plain restore without a start needs none."""
+    if not (combine or request.verify or request.start or request.stop):
+        return None
+    major = record.postgres_version_num // 10000
+    tools = find_tools(major, identity, bin_dir=settings.host.bin_dir)
+    for program in ["pg_combinebackup"] * combine + ["pg_verifybackup"] * (combine or request.verify):
+        tools.path(program)
+    return tools
+
+
+def _tablespaces(record: BackupRecord, request: Request) -> dict[int, place.Place]:
+    known = {str(space.oid) for space in record.tablespaces} | {space.name for space in record.tablespaces}
+    for key in request.tablespace_map:
+        if key not in known:
+            raise BadInput(
+                f"{record.label} has no tablespace {key!r}.", hint=f"It has: {', '.join(sorted(known)) or 'none'}."
+            )
+    found = {}
+    for space in record.tablespaces:
+        path = request.tablespace_map.get(str(space.oid)) or request.tablespace_map.get(space.name)
+        if path is None:
+            path = os.path.join(request.tablespace_root, str(space.oid)) if request.tablespace_root else space.path
+        found[space.oid] = place.judge(path, in_place=request.in_place, cluster=False)
+    return found
+
+
+def _check_space(chain: tuple[BackupRecord, ...], data: place.Place, tablespaces: dict[int, place.Place]) -> int:
+    """An estimate from above, per file system; a chain lies there twice, once apart and once combined."""
+    record = chain[-1]
+    whole = max(_plain_bytes((record,)) or 0, record.database_bytes or 0)
+    apart = 0 if len(chain) == 1 else (_plain_bytes(chain) or 0)
+    needed = whole + apart
+    free = shutil.disk_usage(os.path.dirname(data.path)).free
+    elsewhere = any(
+        os.stat(os.path.dirname(item.path)).st_dev != os.stat(os.path.dirname(data.path)).st_dev
+        for item in tablespaces.values()
+    )
+    if free < needed and not elsewhere:
+        raise Refused(
+            f"Restoring {record.label} needs about {needed} bytes, and {os.path.dirname(data.path)} has {free}.",
+            hint="Free space there, or restore to another target.",
+        )
+    return needed
+
+
+def _plain_bytes(chain: tuple[BackupRecord, ...]) -> int:
+    """What the archives unpack to; where the server compressed, the database's own size stands in for it."""
+    total = 0
+    for record in chain:
+        archives = [item for item in record.objects if item.kind in ("base", "tablespace")]
+        sizes = [item.plain.size_bytes for item in archives if item.plain]
+        if len(sizes) == len(archives):
+            total += sum(sizes)
+        elif record.type == "full":
+            total += record.database_bytes or 0
+        else:
+            total += 4 * sum(item.stored.size_bytes for item in archives)
+    return total
+
+
+def _warnings(record: BackupRecord) -> Iterator[str]:
+    libc = record.extra.get("libc", "")
+    here = " ".join(part for part in platform.libc_ver() if part)
+    if libc and here and libc != here:
+        yield (
+            f"The backup was made with {libc}, this host has {here}: text may sort differently, so reindex indexes on "
+            "text columns after the restore (see pg_collation_actual_version)."
+        )
+    if record.of_kind("config"):
+        yield "Configuration outside the data directory was backed up too; it is restored only when asked for."
+
+
+# -- run: how
+
+
+def _stop_old(plan: RestorePlan) -> None:
+    if plan.request.stop and plan.tools is not None:
+        control.stop(plan.tools, plan.data.path)
+    place.require_stopped(plan.data.path)
+
+
+def _restore_config(plan: RestorePlan) -> Optional[str]:
+    directory = plan.request.config_directory
+    archives = plan.record.of_kind("config")
+    if directory is None or not archives:
+        return None
+    os.makedirs(directory, mode=0o750, exist_ok=True)
+    for item in archives:
+        extract(
+            plan.repository.read_object(plan.record.label, item),
+            directory,
+            owner=plan.identity,
+            name=f"{plan.record.label}/{item.name}",
+        )
+    return directory
+
+
+def _start(plan: RestorePlan, clock: _Clock) -> str:
+    assert plan.tools is not None  # the plan looked for it
+    with clock.phase("start_s"):
+        control.start(plan.tools, plan.data.path, options=plan.request.start_options)
+        return control.check_answers(
+            plan.tools, plan.data.path, plan.settings.connection, plan.record.system_identifier
+        )
+
+
+def _result(
+    plan: RestorePlan, meter: Meter, clock: _Clock, moved: place.Moved, config: Optional[str], version: Optional[str]
+) -> dict[str, Any]:
+    return {
+        "changed": True,
+        "msg": f"Restored {plan.record.label} into {plan.data.path}"
+        + (f"; the old directory is {moved.data_directory}." if plan.data.occupied else "."),
+        "restore": {
+            "label": plan.record.label,
+            "chain": [record.label for record in plan.chain],
+            "repository": plan.repository.name,
+            "target": plan.data.path,
+            "moved_aside": moved.data_directory if plan.data.occupied else None,
+            "moved": moved.directories,
+            "tablespaces": {str(oid): item.path for oid, item in plan.tablespaces.items()},
+            "stored_bytes": sum(record.stored_bytes for record in plan.chain),
+            "restored_bytes": meter.done_bytes,
+            "phases": clock.phases,
+            "verified_manifest": True if "verify_s" in clock.phases else None,
+            "config_directory": config,
+            "started": version is not None,
+            "server_version": version,
+        },
+        "warnings": list(plan.warnings),
+    }
+
+
+class _Clock:
+    """How long each phase took, in seconds, by name."""
+
+    def __init__(self) -> None:
+        self.phases: dict[str, float] = {}
+
+    @contextlib.contextmanager
+    def phase(self, name: str) -> Iterator[None]:
+        started = time.monotonic()
+        yield
+        self.phases[name] = round(time.monotonic() - started, 3)
