@@ -116,7 +116,7 @@ def swap(data: Place, tablespaces: dict[int, Place], *, label: str, now: Optiona
     for oid, place in tablespaces.items():
         if place.occupied:
             os.rename(place.path, aside[place.path])
-            _relink(data.path, oid, place.path, aside[place.path])
+            relink(data.path, oid, place.path, aside[place.path])
         _move_in(place)
     if data.occupied:
         os.rename(data.path, aside[data.path])
@@ -137,7 +137,7 @@ def _leave_note(data_directory: str, aside: dict[str, str], label: str) -> None:
     write_durably(os.path.join(data_directory, NOTE), (json.dumps(note, indent=1) + "\n").encode())
 
 
-def _relink(data_directory: str, oid: int, old: str, new: str) -> None:
+def relink(data_directory: str, oid: int, old: str, new: str) -> None:
     """Let the old cluster's link follow its tablespace, so that it still starts from where it now lies."""
     link = os.path.join(data_directory, "pg_tblspc", str(oid))
     if os.path.islink(link) and os.path.normpath(os.readlink(link)) == old:

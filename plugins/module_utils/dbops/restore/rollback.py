@@ -1,0 +1,100 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Taking a restore back: what it put in is moved aside, and what it moved aside comes back.
+
+The note that the restore left in the old directory says what belongs where; nothing is removed here either.
+"""
+
+from __future__ import annotations
+
+import glob
+import json
+import os
+from dataclasses import dataclass
+from datetime import datetime, timezone
+from typing import Any, Optional
+
+from ..errors import Corrupt, NotFound, Refused
+from ..settings import Settings
+from .durable import fsync_directory
+from .place import NOTE, relink, require_stopped
+
+
+@dataclass(frozen=True)
+class RollbackPlan:
+    """`moved`: original place → where the old directory lies now; the data directory first."""
+
+    target: str
+    restored: str
+    moved: dict[str, str]
+    stamp: str
+
+    def preview(self) -> dict[str, Any]:
+        return {
+            "changed": True,
+            "msg": f"Would put {self.moved[self.target]} back as {self.target}.",
+            "rollback": {"target": self.target, "restored": self.restored, "moved": self.moved},
+            "warnings": [],
+        }
+
+
+def plan(settings: Settings, *, target: Optional[str] = None, now: Optional[datetime] = None) -> RollbackPlan:
+    """The newest restore into `target` (default: the cluster's data directory) that moved something aside."""
+    path = os.path.realpath(target or settings.host.data_directory or "")
+    if not (target or settings.host.data_directory):
+        raise NotFound("No data directory is known.", hint="Give one, or set host.data_directory in the settings.")
+    notes = sorted(glob.glob(os.path.join(glob.escape(path) + ".before-*", NOTE)))
+    if not notes:
+        raise NotFound(
+            f"Nothing lies aside of {path}: there is no {path}.before-<time> with a note of a restore.",
+            hint="Only a restore in place can be rolled back.",
+        )
+    try:
+        with open(notes[-1], encoding="utf-8") as stream:
+            note = json.load(stream)
+        moved, restored = {str(k): str(v) for k, v in note["moved"].items()}, str(note["restored"])
+    except (OSError, ValueError, KeyError, AttributeError) as exc:
+        raise Corrupt(f"{notes[-1]} cannot be read: {exc!r}.", hint="Move the directories by hand.") from exc
+    for place, aside in moved.items():
+        if not os.path.isdir(aside):
+            raise Refused(
+                f"{aside}, which belongs to {place}, is gone.", hint="Without it the old cluster is not whole."
+            )
+    if path not in moved:
+        raise Refused(f"{notes[-1]} is about {next(iter(moved), 'nothing')}, not {path}.", hint="Name that directory.")
+    require_stopped(path)
+    return RollbackPlan(path, restored, moved, f"{now or datetime.now(timezone.utc):%Y%m%dT%H%M%SZ}")
+
+
+def run(plan: RollbackPlan) -> dict[str, Any]:
+    """The restored directories become `<place>.rolled-back-<UTC>`; the old ones take their places again."""
+    away = {place: f"{place}.rolled-back-{plan.stamp}" for place in plan.moved}
+    old_data = plan.moved[plan.target]
+    if os.path.isdir(plan.target):
+        os.rename(plan.target, away[plan.target])  # first, so that nothing half-swapped can be started
+    for place, aside in plan.moved.items():
+        if place == plan.target:
+            continue
+        if os.path.isdir(place):
+            os.rename(place, away[place])
+        for oid in _links_to(old_data, aside):
+            relink(old_data, oid, aside, place)
+        for oid in _links_to(away[plan.target], place):
+            relink(away[plan.target], oid, place, away[place])
+        os.rename(aside, place)
+        fsync_directory(os.path.dirname(place))
+    os.unlink(os.path.join(old_data, NOTE))
+    os.rename(old_data, plan.target)
+    fsync_directory(os.path.dirname(plan.target))
+    return {
+        "changed": True,
+        "msg": f"The old cluster is back in {plan.target}; what {plan.restored} had restored is {away[plan.target]}.",
+        "rollback": {"target": plan.target, "restored": plan.restored, "moved": away},
+        "warnings": [],
+    }
+
+
+def _links_to(data_directory: str, path: str) -> list[int]:
+    directory = os.path.join(data_directory, "pg_tblspc")
+    names = os.listdir(directory) if os.path.isdir(directory) else []
+    links = [name for name in names if name.isdigit() and os.path.islink(os.path.join(directory, name))]
+    return [int(name) for name in links if os.path.normpath(os.readlink(os.path.join(directory, name))) == path]
