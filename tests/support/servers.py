@@ -22,13 +22,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from ansible_collections.dbops.postgres.plugins.module_utils.dbops.settings import Settings, from_mapping, overlay
 from localpg.content import cluster_hashes, content_hashes, differences
 from localpg.installations import Installation, NotInstalled, embedded, installations
 from localpg.osuser import OsUser, ProgramFailed, server_user
 from localpg.processes import kill_below, wait_until
 from localpg.server import SUPERUSER, LocalServer, free_port
-
-from ansible_collections.dbops.postgres.plugins.module_utils.dbops.settings import Settings, from_mapping, overlay
 
 __all__ = [
     "SAMPLE_DATABASE", "SUPERUSER", "Installation", "NotInstalled", "OsUser", "PgServer", "ProgramFailed", "Standby",
