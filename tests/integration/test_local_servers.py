@@ -14,7 +14,7 @@ from tests.support.servers import PgServer, Templates, cluster_hashes, content_h
 
 DIFFERENT = {
     "a row more": ("table public.customers", "insert into customers (name) values ('new')"),
-    "a row less": ("table public.orders", "delete from orders where id = 77"),
+    "a row less": ("table public.orders", "delete from orders where id = 76"),
     "a changed value": ("table public.orders", "update orders set note = note || '.' where id = 77"),
     "two values that changed places": (
         "table public.orders",
