@@ -69,8 +69,8 @@ molecule: setup ## One scenario on this machine (MOLECULE_SCENARIO=default)
 build: setup ## Pack the collection into build/
 	ansible-galaxy collection build --force --output-path build
 
-install-check: setup ## Build, install into an empty directory, run a playbook by its full name
-	@scripts/check-install
+install-check: setup ## Build, install into an empty directory, use it by full name (INVENTORY=inventories/demo to run)
+	@scripts/check-install $(INVENTORY)
 
 clean: ## Remove what the tools made, .venv included (the demo has its own: demo-clean)
 	rm -rf .venv .cache .mypy_cache .pytest_cache .ruff_cache .hypothesis build tests/output .ansible
