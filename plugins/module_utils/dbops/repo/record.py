@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from dataclasses import asdict, dataclass, field
 from datetime import datetime, timezone
@@ -12,6 +13,8 @@ from ..codec.stream import Side
 from ..errors import Corrupt, DbopsError, Refused
 
 FORMAT = 1
+# The last key: sha256 of every byte above its line. The objects' hashes are only worth as much as the record is.
+_SEAL = b',\n "sha256_above": "'
 
 
 @dataclass(frozen=True)
@@ -116,11 +119,13 @@ def to_json(record: BackupRecord) -> bytes:
     data["objects"] = [
         {key: value for key, value in item.items() if value is not None or key == "plain"} for item in data["objects"]
     ]
-    return (json.dumps(data, indent=1, ensure_ascii=False) + "\n").encode()
+    text = json.dumps(data, indent=1, ensure_ascii=False)
+    body = text.encode("utf-8", "surrogatepass").rstrip(b"\n}")  # a name from a SQL_ASCII database may be no UTF-8
+    return body + _SEAL + hashlib.sha256(body).hexdigest().encode() + b'"\n}\n'
 
 
 def from_json(raw: bytes, *, where: str) -> BackupRecord:
-    """Refused for a newer format, Corrupt for anything that is not a record of ours."""
+    """Refused for a newer format, Corrupt for anything that is not a record of ours, to the last bit."""
     try:
         data = json.loads(raw)
         written = data["format"]
@@ -131,15 +136,18 @@ def from_json(raw: bytes, *, where: str) -> BackupRecord:
             )
         if written != FORMAT:
             raise ValueError(f"format {written!r}")
+        body, seal, end = raw.rpartition(_SEAL)
+        if not seal or end != hashlib.sha256(body).hexdigest().encode() + b'"\n}\n':
+            raise ValueError("its sha256_above is wrong: it was changed after it was written")
         return _record(data)
     except DbopsError:
         raise
-    except (ValueError, KeyError, TypeError, AttributeError) as exc:
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as exc:
         raise Corrupt(f"{where} cannot be read: {exc!r}.", hint="Take it from another repository.") from exc
 
 
 def _record(data: dict[str, Any]) -> BackupRecord:
-    data = {key: value for key, value in data.items() if key not in ("format", "stored_bytes")}
+    data = {key: value for key, value in data.items() if key not in ("format", "stored_bytes", "sha256_above")}
     for key in ("tablespaces", "databases", "notes"):
         data[key] = tuple(data.get(key, ()))
     data["objects"] = tuple(_object(item) for item in data["objects"])

@@ -8,10 +8,10 @@ import json
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, Callable, Optional
+from typing import Any, Callable, Optional, Union
 
 from ..codec.stream import Outgoing, Shape, incoming
-from ..errors import Corrupt, NotFound, Refused
+from ..errors import Corrupt, DbopsError, NotFound, Refused
 from ..settings import RepositorySettings, Settings
 from ..store import AlreadyThere, Store, open_store
 from . import layout
@@ -71,34 +71,37 @@ class Repository:
 
     def catalog(self) -> Catalog:
         """Everything that is listed as a backup. A listing that fails raises: half a catalog would mislead."""
-        held = self._by_label(layout.holds(self.cluster))
+        held = self._holds()
         proven = self._proofs()
         entries: list[Entry] = []
         unfinished: list[str] = []
         unreadable: dict[str, str] = {}
-        for label in self.store.children(layout.backups(self.cluster)):
-            if not layout.is_label(label):
-                continue  # a stray directory: not ours, and never a backup
-            try:
-                record = self.read_record(label)
-            except NotFound:
+        # a stray directory is not ours, and never a backup
+        labels = [label for label in self.store.children(layout.backups(self.cluster)) if layout.is_label(label)]
+        contents = self.store.read_many(layout.record(self.cluster, label) for label in labels)
+        for label, (_key, content) in zip(labels, contents):
+            if content is None:
                 unfinished.append(label)
                 continue
+            try:
+                record = self._record(label, content)
             except (Corrupt, Refused) as exc:
                 unreadable[label] = str(exc)
                 continue
-            proof = proven.get(label, {})
-            entries.append(
-                Entry(record, held.get(label, {}).get("reason"), proof.get("level"), _moment(proof.get("finished")))
-            )
+            entries.append(Entry(record, held.get(label), *proven.get(label, (None, None))))
         entries.sort(key=lambda item: (item.record.started, item.record.label), reverse=True)
         return Catalog(tuple(entries), tuple(unfinished), unreadable)
 
     def read_record(self, label: str) -> BackupRecord:
-        key = layout.record(self.cluster, label)
-        record = from_json(self._read(key), where=f"{key} in repository {self.name!r}")
+        return self._record(label, b"".join(self.store.get(layout.record(self.cluster, layout.check_label(label)))))
+
+    def _record(self, label: str, content: Union[bytes, DbopsError]) -> BackupRecord:
+        if isinstance(content, DbopsError):
+            raise content
+        where = f"{layout.record(self.cluster, label)} in repository {self.name!r}"
+        record = from_json(content, where=where)
         if record.label != label:
-            raise Corrupt(f"{key} is the record of {record.label!r}.", hint="Somebody copied it: take the original.")
+            raise Corrupt(f"{where} is the record of {record.label!r}.", hint="Somebody copied it: take the original.")
         return record
 
     def read_object(
@@ -156,14 +159,29 @@ class Repository:
         """The last step of every backup: from here on it exists."""
         self.store.put(layout.record(self.cluster, record.label), [to_json(record)], if_absent=True)
 
-    def hold(self, label: str, *, reason: str, by: str, now: datetime) -> None:
-        self.read_record(label)
-        content = json.dumps({"label": label, "reason": reason, "by": by, "since": iso(now)}, indent=1) + "\n"
-        with contextlib.suppress(AlreadyThere):
-            self.store.put(layout.hold(self.cluster, label), [content.encode()], if_absent=True)
+    def hold(self, label: str, *, reason: str, by: str, now: datetime) -> bool:
+        """Keep this backup whatever the policy says; False when it was held already (that hold stays as it is).
 
-    def release(self, label: str) -> None:
-        self.store.delete(layout.hold(self.cluster, label))
+        Under the lock of those who read: while an expiry is deleting what it decided on, this is Busy.
+        """
+        with self.restoring():
+            self.read_record(label)
+            content = json.dumps({"label": label, "reason": reason, "by": by, "since": iso(now)}, indent=1) + "\n"
+            try:
+                self.store.put(layout.hold(self.cluster, label), [content.encode()], if_absent=True)
+            except AlreadyThere:
+                return False
+        return True
+
+    def release(self, label: str) -> bool:
+        """False when there was no hold."""
+        key = layout.hold(self.cluster, layout.check_label(label))
+        try:
+            self.store.head(key)
+        except NotFound:
+            return False
+        self.store.delete(key)
+        return True
 
     def remove(self, label: str) -> int:
         """Make a backup cease to exist, then drop its data; returns the bytes freed. The caller holds both locks.
@@ -176,18 +194,17 @@ class Repository:
         for item in list(self.store.list(layout.backup(self.cluster, label))):
             self.store.delete(item.key)
             freed += item.size_bytes
+        self.store.sweep(layout.backup(self.cluster, label))
         self.store.delete(layout.hold(self.cluster, label))
         return freed
 
     def clean(self, labels: Iterable[str]) -> int:
-        """Remove the remains of killed runs; the caller holds the backup lock, so none of them is running."""
-        freed = 0
-        for label in labels:
-            self.store.sweep(layout.backup(self.cluster, label))
-            for item in list(self.store.list(layout.backup(self.cluster, label))):
-                self.store.delete(item.key)
-                freed += item.size_bytes
-        return freed
+        """Remove the remains of killed runs; the caller holds the backup lock, so none of them is running.
+
+        What is held stays even so: somebody wants it, and only its record is missing.
+        """
+        held = self._holds()
+        return sum(self.remove(label) for label in labels if label not in held)
 
     # -- locks: a backup excludes backups, expiry excludes everybody who reads or writes
 
@@ -208,25 +225,25 @@ class Repository:
 
     # -- below: how
 
-    def _read(self, key: str) -> bytes:
-        return b"".join(self.store.get(key))
-
-    def _by_label(self, prefix: str) -> dict[str, dict[str, Any]]:
+    def _holds(self) -> dict[str, str]:
+        """Reasons by label. Whatever lies there holds, readable or not: the doubt is in favour of the backup."""
+        prefix = layout.holds(self.cluster)
         found = {}
-        for item in self.store.list(prefix):
-            label = item.key[len(prefix) :].rsplit(".json", 1)[0]
-            found[label] = _object_of(self._read(item.key), item.key)
+        for key, content in self.store.read_many([item.key for item in self.store.list(prefix)]):
+            if content is not None:  # else released just now
+                found[key[len(prefix) :].rsplit(".json", 1)[0]] = str(_object_of(content).get("reason", ""))
         return found
 
-    def _proofs(self) -> dict[str, dict[str, Any]]:
-        """The newest passed proof of each backup, by label."""
+    def _proofs(self) -> dict[str, tuple[Optional[str], Optional[datetime]]]:
+        """Level and time of each backup's newest passed proof, by label; what cannot be read proves nothing."""
         prefix = layout.proofs(self.cluster)
-        newest: dict[str, dict[str, Any]] = {}
-        for item in self.store.list(prefix):  # by key, so the newest of a label comes last
-            label = item.key[len(prefix) :].split("/", 1)[0]
-            proof = _object_of(self._read(item.key), item.key)
+        newest: dict[str, tuple[Optional[str], Optional[datetime]]] = {}
+        # by key, so the newest of a label comes last
+        for key, content in self.store.read_many([item.key for item in self.store.list(prefix)]):
+            proof = {} if content is None else _object_of(content)
             if proof.get("verdict") == "pass":
-                newest[label] = proof
+                with contextlib.suppress(ValueError, KeyError, TypeError, AttributeError):
+                    newest[key[len(prefix) :].split("/", 1)[0]] = str(proof["level"]), from_iso(proof["finished"])
         return newest
 
 
@@ -234,15 +251,14 @@ def open_repository(settings: Settings, name: Optional[str] = None) -> Repositor
     return Repository(settings.repository(name), settings.cluster)
 
 
-def _object_of(raw: bytes, key: str) -> dict[str, Any]:
+def _object_of(content: Union[bytes, DbopsError]) -> dict[str, Any]:
+    """A small JSON object, empty when it is none; a store that cannot be read still raises."""
+    if isinstance(content, DbopsError):
+        if isinstance(content, (Corrupt, Refused)):
+            return {}
+        raise content
     try:
-        data = json.loads(raw)
-        if isinstance(data, dict):
-            return data
-        raise ValueError("not an object")
-    except ValueError as exc:
-        raise Corrupt(f"{key} cannot be read: {exc}.", hint="Look at it, and restore it from another copy.") from exc
-
-
-def _moment(text: Optional[str]) -> Optional[datetime]:
-    return from_iso(text) if text else None
+        data = json.loads(content)
+    except (ValueError, RecursionError):
+        return {}
+    return data if isinstance(data, dict) else {}

@@ -17,15 +17,13 @@ import socket
 import stat
 from collections.abc import Iterable, Iterator, Mapping
 from datetime import datetime, timezone
-from typing import Callable
+from io import FileIO
 
-from ..errors import Busy, Corrupt, DbopsError, NotFound, Refused, Unreachable
+from ..errors import BadInput, Busy, Corrupt, DbopsError, NotFound, Refused, Unreachable
+from . import beneath
 from .protocol import AlreadyThere, ObjectInfo, check_key
 
 CHUNK = 1 << 20
-_PART = ".part-"
-_XATTR = "user.dbops."
-_DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
 class LocalStore:
@@ -44,40 +42,46 @@ class LocalStore:
         metadata: Mapping[str, str] | None = None,
     ) -> ObjectInfo:
         directory, leaf = os.path.split(check_key(key))
-        with self._explained(f"write {key}"), self._directory(directory, create=True) as parent:
-            if if_absent and _exists(parent, leaf):
+        verb = f"write {key}"
+        with self._explained(verb):
+            parent, part, descriptor = self._begin(directory)
+        remains = [part]
+        try:
+            if if_absent and beneath.exists(parent, leaf):
                 raise self._taken(key)
-            temporary = f"{_PART}{secrets.token_hex(8)}"
-            descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o640, dir_fd=parent)
-            try:
-                with os.fdopen(descriptor, "wb", buffering=0) as file:
-                    _take_owner(file.fileno(), parent)
-                    for chunk in chunks:
-                        _write_all(file.fileno(), chunk)
-                    _keep_metadata(file.fileno(), metadata or {})
-                    os.fsync(file.fileno())
-                    info = self._info(key, os.fstat(file.fileno()), dict(metadata or {}))
-                if if_absent:
-                    os.link(temporary, leaf, src_dir_fd=parent, dst_dir_fd=parent, follow_symlinks=False)
+            for chunk in chunks:  # what goes wrong in there is the producer's affair, and keeps its own words
+                with self._explained(verb):
+                    beneath.write_all(descriptor, chunk)
+            with self._explained(verb):
+                beneath.keep_metadata(descriptor, metadata or {})
+                os.fsync(descriptor)
+                info = self._info(key, os.fstat(descriptor), dict(metadata or {}))
+                if not if_absent:
+                    os.rename(part, leaf, src_dir_fd=parent, dst_dir_fd=parent)
+                elif not beneath.link(part, leaf, parent, descriptor):
+                    raise self._taken(key)
                 else:
-                    os.rename(temporary, leaf, src_dir_fd=parent, dst_dir_fd=parent)
-                    temporary = ""
-            except FileExistsError as exc:
-                raise self._taken(key) from exc
-            finally:
-                if temporary:
-                    with contextlib.suppress(FileNotFoundError):
-                        os.unlink(temporary, dir_fd=parent)
-            os.fsync(parent)
-        return info
+                    remains.append(leaf)  # ours, but not durable yet
+                    os.unlink(part, dir_fd=parent)
+                os.fsync(parent)
+            return info
+        except BaseException:
+            for name in remains:
+                with contextlib.suppress(OSError):
+                    os.unlink(name, dir_fd=parent)
+            self._prune(directory)
+            raise
+        finally:
+            os.close(descriptor)
+            os.close(parent)
 
     def get(self, key: str, *, start: int = 0, length: int | None = None) -> Iterator[bytes]:
-        descriptor = self._open(key)
-        return self._read(descriptor, key, start, length)
+        # opened here, so that NotFound comes at once, and a reader that never starts still closes it
+        return self._read(os.fdopen(self._open(key), "rb", buffering=0), key, start, length)
 
-    def _read(self, descriptor: int, key: str, start: int, length: int | None) -> Iterator[bytes]:
+    def _read(self, stream: FileIO, key: str, start: int, length: int | None) -> Iterator[bytes]:
         left = length
-        with os.fdopen(descriptor, "rb", buffering=0) as file, self._explained(f"read {key}"):
+        with stream as file, self._explained(f"read {key}"):
             os.posix_fadvise(file.fileno(), start, length or 0, os.POSIX_FADV_SEQUENTIAL)
             file.seek(start)
             while left is None or left > 0:
@@ -87,44 +91,56 @@ class LocalStore:
                 left = None if left is None else left - len(chunk)
                 yield chunk
 
+    def read_many(self, keys: Iterable[str]) -> Iterator[tuple[str, bytes | DbopsError | None]]:
+        above, directory = None, -1
+        try:
+            for key in keys:
+                folder, leaf = os.path.split(check_key(key))
+                top, name = os.path.split(folder)
+                content: bytes | DbopsError | None
+                try:
+                    with self._explained(f"read {key}"):
+                        if top != above:  # one walk down for all neighbours
+                            above, directory = top, self._reopened(top, directory)
+                        content = beneath.content(directory, name, leaf)
+                except DbopsError as exc:
+                    content = exc
+                yield key, content
+        finally:
+            if directory >= 0:
+                os.close(directory)
+
     def head(self, key: str) -> ObjectInfo:
         descriptor = self._open(key)
         try:
-            return self._info(key, os.fstat(descriptor), _metadata(descriptor))
+            return self._info(key, os.fstat(descriptor), beneath.kept_metadata(descriptor))
         finally:
             os.close(descriptor)
 
     def list(self, prefix: str = "") -> Iterator[ObjectInfo]:
         base = prefix.rsplit("/", 1)[0] if "/" in prefix else ""
-        with self._explained(f"list {prefix!r}"):
-            try:
-                with self._directory(base) as descriptor:
-                    entries = list(self._walk(descriptor, f"{base}/" if base else "", prefix))
-            except FileNotFoundError:
-                if not os.path.isdir(self.root):
-                    raise self._away() from None
-                entries = []
+        entries: list[ObjectInfo] = []
+        with self._explained(f"list {prefix!r}"), self._existing(base) as descriptor:
+            if descriptor is not None:
+                entries = list(self._walk(descriptor, f"{base}/" if base else "", prefix))
         return iter(sorted(entries, key=lambda info: info.key))
 
     def children(self, prefix: str) -> Iterator[str]:
         names: list[str] = []
-        with self._explained(f"list {prefix!r}"):
-            try:
-                with self._directory(prefix) as descriptor, os.scandir(descriptor) as entries:
-                    names = [entry.name for entry in entries if entry.is_dir(follow_symlinks=False)]
-            except FileNotFoundError:
-                if not os.path.isdir(self.root):
-                    raise self._away() from None
+        with self._explained(f"list {prefix!r}"), self._existing(prefix) as descriptor:
+            if descriptor is not None:
+                with os.scandir(descriptor) as entries:
+                    folders = (entry.name for entry in entries if entry.is_dir(follow_symlinks=False))
+                    names = [name for name in folders if not name.startswith(".")]
         return iter(sorted(names))
 
     @contextlib.contextmanager
     def lock(self, name: str, *, shared: bool = False) -> Iterator[None]:
         """flock on a hidden file: the kernel frees it however the process ends."""
-        directory, leaf = os.path.split(check_key(name))
-        with self._explained(f"lock {name}"), self._directory(directory, create=True) as parent:
-            flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
-            descriptor = os.open(f".lock-{leaf}", flags, 0o640, dir_fd=parent)
-            _take_owner(descriptor, parent)
+        descriptor = self._lock_file(name, shared=shared)
+        if descriptor is None:
+            yield  # a reader of a place that nobody here can write to: there is no one to exclude
+            return
         try:
             try:
                 fcntl.flock(descriptor, (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | fcntl.LOCK_NB)
@@ -134,9 +150,10 @@ class LocalStore:
                     f"Repository {self.name!r} is in use: {name} is locked by {holder or 'another run'}.",
                     hint="Wait until it has finished, then run again; the lock goes with the process that holds it.",
                 ) from exc
-            if not shared:
-                os.ftruncate(descriptor, 0)
-                os.pwrite(descriptor, f"process {os.getpid()} on {socket.gethostname()}\n".encode(), 0)
+            with contextlib.suppress(OSError):  # read-only for us, or a full disk: the name is only a courtesy
+                os.ftruncate(descriptor, 0)  # whoever wrote it is gone
+                if not shared:
+                    os.pwrite(descriptor, f"process {os.getpid()} on {socket.gethostname()}\n".encode(), 0)
             yield
         finally:
             os.close(descriptor)
@@ -157,17 +174,13 @@ class LocalStore:
     def sweep(self, prefix: str = "") -> int:
         swept = 0
         base = prefix.rstrip("/")
-        with self._explained(f"clean {prefix!r}"):
-            try:
-                with self._directory(base) as descriptor:
-                    for directory, parts in _parts_below(descriptor, base):
-                        with self._directory(directory) as parent:
-                            for part in parts:
-                                os.unlink(part, dir_fd=parent)
-                                swept += 1
-                        self._prune(directory)
-            except FileNotFoundError:
-                return swept
+        with self._explained(f"clean {prefix!r}"), self._existing(base) as descriptor:
+            for directory, parts in beneath.parts_below(descriptor, base) if descriptor is not None else ():
+                with self._directory(directory) as parent:
+                    for part in parts:
+                        os.unlink(part, dir_fd=parent)
+                        swept += 1
+                self._prune(directory)
         return swept
 
     def free_bytes(self) -> int | None:
@@ -182,7 +195,7 @@ class LocalStore:
         with self._explained(f"read {key}"):
             try:
                 with self._directory(directory) as parent:
-                    descriptor = os.open(leaf, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=parent)
+                    descriptor = os.open(leaf, beneath.READ, dir_fd=parent)
             except FileNotFoundError as exc:
                 if not os.path.isdir(self.root):
                     raise self._away() from exc
@@ -196,32 +209,109 @@ class LocalStore:
 
     @contextlib.contextmanager
     def _directory(self, path: str, *, create: bool = False) -> Iterator[int]:
-        """Descriptor of a directory below the root, walked down component by component, no link followed."""
-        descriptor = os.open(self.root, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)  # the root itself may be a link
+        descriptor = self._open_directory(path, create=create)
         try:
-            for part in [part for part in path.split("/") if part]:
-                if create:
-                    _make_directory(part, descriptor)
-                below = os.open(part, _DIRECTORY, dir_fd=descriptor)
-                os.close(descriptor)
-                descriptor = below
             yield descriptor
         finally:
             os.close(descriptor)
+
+    @contextlib.contextmanager
+    def _existing(self, path: str) -> Iterator[int | None]:
+        """The same, or None where there is no such directory; what vanishes inside the block is not taken for that."""
+        try:
+            descriptor = self._open_directory(path)
+        except FileNotFoundError:
+            if not os.path.isdir(self.root):
+                raise self._away() from None
+            yield None
+            return
+        try:
+            yield descriptor
+        finally:
+            os.close(descriptor)
+
+    def _open_directory(self, path: str, *, create: bool = False) -> int:
+        """Descriptor of a directory below the root, walked down component by component, no link followed."""
+        parts = [part for part in path.split("/") if part]
+        if any(part.startswith(".") for part in parts):
+            raise BadInput(f"{path!r} cannot lead to a key.", hint="Use plain path components joined by slashes.")
+        descriptor = os.open(self.root, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)  # the root itself may be a link
+        try:
+            for part in parts:
+                if create:
+                    beneath.make_directory(part, descriptor)
+                below = os.open(part, beneath.DIRECTORY, dir_fd=descriptor)
+                os.close(descriptor)
+                descriptor = below
+        except BaseException:
+            os.close(descriptor)
+            raise
+        return descriptor
+
+    def _reopened(self, path: str, old: int) -> int:
+        """Descriptor of another directory instead of the old one; -1 when it does not exist."""
+        with self._existing(path) as descriptor:
+            new = -1 if descriptor is None else os.dup(descriptor)
+        if old >= 0:
+            os.close(old)
+        return new
+
+    def _begin(self, directory: str) -> tuple[int, str, int]:
+        """Descriptor of the directory, and name and descriptor of a new part in it."""
+        part = f"{beneath.PART}{secrets.token_hex(8)}"
+        for last_try in (False, False, False, True):
+            parent = -1
+            try:
+                parent = self._open_directory(directory, create=True)
+                return parent, part, beneath.new_file(part, parent)
+            except BaseException as exc:
+                if parent >= 0:
+                    os.close(parent)
+                # Somebody who deleted its last object pruned the directory under our feet: make it again.
+                if last_try or not isinstance(exc, FileNotFoundError) or not os.path.isdir(self.root):
+                    raise
+        raise AssertionError("the last try returns or raises")
+
+    def _lock_file(self, name: str, *, shared: bool) -> int | None:
+        """The lock's file; for a reader who may not write there, whatever can be locked, or None."""
+        directory, leaf = os.path.split(check_key(name))
+        flags = os.O_NOFOLLOW | os.O_CLOEXEC
+        with self._explained(f"lock {name}"):
+            try:
+                with self._directory(directory, create=True) as parent:
+                    descriptor = os.open(f".lock-{leaf}", os.O_RDWR | os.O_CREAT | flags, 0o640, dir_fd=parent)
+                    with contextlib.suppress(PermissionError):  # somebody else's, and open for us all the same
+                        beneath.take_owner(descriptor, parent)
+                    return descriptor
+            except OSError as exc:
+                if not shared or exc.errno not in (errno.EROFS, errno.EACCES, errno.EPERM):
+                    raise
+            try:
+                with self._directory(directory) as parent:
+                    return os.open(f".lock-{leaf}", os.O_RDONLY | flags, dir_fd=parent)
+            except (FileNotFoundError, PermissionError):
+                return None
 
     def _walk(self, directory: int, path: str, prefix: str) -> Iterator[ObjectInfo]:
         with os.scandir(directory) as entries:
             for entry in entries:
                 key = path + entry.name
-                if entry.is_dir(follow_symlinks=False):
-                    if f"{key}/".startswith(prefix) or prefix.startswith(f"{key}/"):
-                        below = os.open(entry.name, _DIRECTORY, dir_fd=directory)
-                        try:
-                            yield from self._walk(below, f"{key}/", prefix)
-                        finally:
-                            os.close(below)
-                elif key.startswith(prefix) and entry.is_file(follow_symlinks=False) and not entry.name.startswith("."):
-                    yield self._info(key, entry.stat(follow_symlinks=False), {})
+                # deleted between the two looks: it is gone, and the rest of the list is none the worse
+                with contextlib.suppress(FileNotFoundError):
+                    if entry.name.startswith("."):
+                        continue  # a part, a lock, a file server's .snapshot: no key begins with a dot
+                    if entry.is_dir(follow_symlinks=False):
+                        if f"{key}/".startswith(prefix) or prefix.startswith(f"{key}/"):
+                            yield from self._below(directory, entry.name, key, prefix)
+                    elif key.startswith(prefix) and entry.is_file(follow_symlinks=False):
+                        yield self._info(key, entry.stat(follow_symlinks=False), {})
+
+    def _below(self, directory: int, name: str, key: str, prefix: str) -> Iterator[ObjectInfo]:
+        descriptor = os.open(name, beneath.DIRECTORY, dir_fd=directory)
+        try:
+            yield from self._walk(descriptor, f"{key}/", prefix)
+        finally:
+            os.close(descriptor)
 
     def _prune(self, path: str) -> None:
         """Drop directories that have become empty, upwards; a neighbour's new file makes rmdir stop by itself."""
@@ -258,7 +348,7 @@ class LocalStore:
         except OSError as exc:
             if not os.path.isdir(self.root):
                 raise self._away() from exc
-            if exc.errno == errno.ELOOP or (exc.errno == errno.ENOTDIR and "write" in verb):
+            if exc.errno in (errno.ELOOP, errno.ENOTDIR):
                 raise Refused(
                     f"Repository {self.name!r} cannot {verb}: something on the way is a symbolic link or a file.",
                     hint=f"Only plain directories may lie below {self.root}.",
@@ -277,67 +367,3 @@ def _advice(exc: OSError) -> str:
         errno.EPERM: "Give the cluster's OS user the directory: chown it, or run playbooks/setup.yml.",
     }
     return advice.get(exc.errno, "Check the disk (dmesg), then run again.")
-
-
-def _exists(parent: int, leaf: str) -> bool:
-    try:
-        os.stat(leaf, dir_fd=parent, follow_symlinks=False)
-    except FileNotFoundError:
-        return False
-    return True
-
-
-def _make_directory(name: str, parent: int) -> None:
-    try:
-        os.mkdir(name, 0o750, dir_fd=parent)
-    except FileExistsError:
-        return
-    descriptor = os.open(name, _DIRECTORY, dir_fd=parent)
-    try:
-        _take_owner(descriptor, parent)
-    finally:
-        os.close(descriptor)
-    os.fsync(parent)
-
-
-def _take_owner(descriptor: int, parent: int) -> None:
-    """As root, what we make belongs to whom its directory belongs, so that the cluster's own user can go on with it."""
-    if os.geteuid() == 0:
-        owner = os.fstat(parent)
-        os.fchown(descriptor, owner.st_uid, owner.st_gid)
-
-
-def _write_all(descriptor: int, chunk: bytes) -> None:
-    view = memoryview(chunk)
-    while view:
-        view = view[os.write(descriptor, view) :]
-
-
-def _keep_metadata(descriptor: int, metadata: Mapping[str, str]) -> None:
-    """Extended attributes where the file system has them: atomic with the file, and no second file to lose."""
-    for name, value in metadata.items():
-        with contextlib.suppress(OSError):
-            os.setxattr(descriptor, _XATTR + name, value.encode())
-
-
-def _metadata(descriptor: int) -> dict[str, str]:
-    found: dict[str, str] = {}
-    with contextlib.suppress(OSError):
-        for name in os.listxattr(descriptor):
-            if name.startswith(_XATTR):
-                found[name[len(_XATTR) :]] = os.getxattr(descriptor, name).decode()
-    return found
-
-
-def _parts_below(descriptor: int, base: str) -> list[tuple[str, list[str]]]:
-    found: list[tuple[str, list[str]]] = []
-
-    def fail(exc: OSError) -> None:
-        raise exc
-
-    onerror: Callable[[OSError], None] = fail
-    for path, _directories, files, _fd in os.fwalk(".", dir_fd=descriptor, onerror=onerror):
-        parts = [name for name in files if name.startswith(_PART)]
-        if parts or (not files and not _directories):
-            found.append((os.path.normpath(os.path.join(base, path)).lstrip("."), parts))
-    return found

@@ -7,6 +7,7 @@ its last byte is durable, and a `put` that ends in an exception leaves nothing t
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
@@ -14,6 +15,8 @@ from datetime import datetime
 from typing import Protocol
 
 from ..errors import BadInput, DbopsError
+
+_PLAIN = re.compile(r"[A-Za-z0-9_][\w.-]{0,99}(?:/[A-Za-z0-9_][\w.-]{0,99})*", re.ASCII)  # nearly all are
 
 
 class AlreadyThere(DbopsError):
@@ -54,6 +57,12 @@ class Store(Protocol):
     def get(self, key: str, *, start: int = 0, length: int | None = None) -> Iterator[bytes]:
         """The object's bytes, or the range of them, in chunks. NotFound before the first chunk."""
 
+    def read_many(self, keys: Iterable[str]) -> Iterator[tuple[str, bytes | DbopsError | None]]:
+        """Small objects, whole, in the order asked for, fast for thousands; None for one that is proven absent.
+
+        The error of a single object is handed over in its place, and the others follow.
+        """
+
     def head(self, key: str) -> ObjectInfo: ...
 
     def list(self, prefix: str = "") -> Iterator[ObjectInfo]:
@@ -77,9 +86,14 @@ class Store(Protocol):
 
 def check_key(key: str) -> str:
     """Refuse a key that could leave its root or mean two things; every store asks this first."""
+    if _PLAIN.fullmatch(key):
+        return key
     parts = key.split("/")
-    if not key or any(part in ("", ".", "..") or part.startswith(".part-") or "\0" in part for part in parts):
-        raise BadInput(f"{key!r} cannot be a key.", hint="Use plain path components joined by single slashes.")
+    if any(not part or part.startswith(".") or "\0" in part for part in parts):
+        raise BadInput(
+            f"{key!r} cannot be a key.",
+            hint="Use plain path components joined by single slashes; none may begin with a dot.",
+        )
     if any(len(part.encode("utf-8", "surrogateescape")) > 240 for part in parts):
         raise BadInput(f"The key {key!r} has a component of more than 240 bytes.", hint="Choose a shorter name.")
     return key
