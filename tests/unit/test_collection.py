@@ -58,9 +58,12 @@ def test_none_of_the_tests_below_looks_at_nothing():
     assert roles()
 
 
-def test_the_action_group_holds_every_module():
+def test_the_action_group_holds_every_module_about_a_cluster():
+    """And no other: the group's defaults, `cluster` for one, are options that every member has to know."""
     group = load(ROOT / "meta/runtime.yml")["action_groups"]["all"]
-    assert sorted(group) == sorted(path.stem for path in modules())
+    about_a_cluster = [path.stem for path in modules() if "- dbops.postgres.cluster\n" in path.read_text()]
+    assert sorted(group) == sorted(about_a_cluster)
+    assert {path.stem for path in modules()} - set(group) <= {"dbops_command"}
 
 
 @each(modules())

@@ -14,6 +14,10 @@ from datetime import datetime, timezone
 from typing import Any, Optional
 
 from ..errors import Corrupt, NotFound, Refused
+from ..pg import control
+from ..pg.datadir import control_data, major_version
+from ..pg.osuser import cluster_identity
+from ..pg.tools import Tools, find_tools
 from ..settings import Settings
 from .durable import fsync_directory
 from .place import NOTE, relink, require_stopped
@@ -27,18 +31,34 @@ class RollbackPlan:
     restored: str
     moved: dict[str, str]
     stamp: str
+    settings: Settings
+    tools: Optional[Tools]  # of the old cluster's major; None when nothing is to be stopped or started
+    stop: bool
+    start: bool
+    start_options: str
 
     def preview(self) -> dict[str, Any]:
         return {
             "changed": True,
             "msg": f"Would put {self.moved[self.target]} back as {self.target}.",
-            "rollback": {"target": self.target, "restored": self.restored, "moved": self.moved},
+            "rollback": {"target": self.target, "restored": self.restored, "moved": self.moved, "started": False},
             "warnings": [],
         }
 
 
-def plan(settings: Settings, *, target: Optional[str] = None, now: Optional[datetime] = None) -> RollbackPlan:
-    """The newest restore into `target` (default: the cluster's data directory) that moved something aside."""
+def plan(
+    settings: Settings,
+    *,
+    target: Optional[str] = None,
+    stop: bool = False,
+    start: bool = False,
+    start_options: str = "",
+    now: Optional[datetime] = None,
+) -> RollbackPlan:
+    """The newest restore into `target` (default: the cluster's data directory) that moved something aside.
+
+    With `stop` a server that runs there is stopped, without it one is refused; with `start` the old one is started.
+    """
     path = os.path.realpath(target or settings.host.data_directory or "")
     if not (target or settings.host.data_directory):
         raise NotFound("No data directory is known.", hint="Give one, or set host.data_directory in the settings.")
@@ -55,25 +75,34 @@ def plan(settings: Settings, *, target: Optional[str] = None, now: Optional[date
     except (OSError, ValueError, KeyError, AttributeError) as exc:
         raise Corrupt(f"{notes[-1]} cannot be read: {exc!r}.", hint="Move the directories by hand.") from exc
     for place, aside in moved.items():
-        if not os.path.isdir(aside):
+        if not os.path.isdir(aside) and (place == path or not os.path.isdir(place)):
             raise Refused(
                 f"{aside}, which belongs to {place}, is gone.", hint="Without it the old cluster is not whole."
             )
     if path not in moved:
         raise Refused(f"{notes[-1]} is about {next(iter(moved), 'nothing')}, not {path}.", hint="Name that directory.")
-    require_stopped(path)
-    return RollbackPlan(path, restored, moved, f"{now or datetime.now(timezone.utc):%Y%m%dT%H%M%SZ}")
+    if not stop:
+        require_stopped(path)
+    stamp = f"{now or datetime.now(timezone.utc):%Y%m%dT%H%M%SZ}"
+    tools = _tools(settings, moved[path]) if stop or start else None
+    return RollbackPlan(path, restored, moved, stamp, settings, tools, stop, start, start_options)
 
 
 def run(plan: RollbackPlan) -> dict[str, Any]:
-    """The restored directories become `<place>.rolled-back-<UTC>`; the old ones take their places again."""
+    """The restored directories become `<place>.rolled-back-<UTC>`; the old ones take their places again.
+
+    The data directory leaves first and comes back last; killed in between, a second run finishes.
+    """
+    if plan.stop and plan.tools is not None:
+        control.stop(plan.tools, plan.target)
+    require_stopped(plan.target)
     away = {place: f"{place}.rolled-back-{plan.stamp}" for place in plan.moved}
     old_data = plan.moved[plan.target]
     if os.path.isdir(plan.target):
         os.rename(plan.target, away[plan.target])  # first, so that nothing half-swapped can be started
     for place, aside in plan.moved.items():
-        if place == plan.target:
-            continue
+        if place == plan.target or not os.path.isdir(aside):
+            continue  # an earlier run, killed later on, has brought this one back
         if os.path.isdir(place):
             os.rename(place, away[place])
         for oid in _links_to(old_data, aside):
@@ -82,13 +111,15 @@ def run(plan: RollbackPlan) -> dict[str, Any]:
             relink(away[plan.target], oid, place, away[place])
         os.rename(aside, place)
         fsync_directory(os.path.dirname(place))
-    os.unlink(os.path.join(old_data, NOTE))
     os.rename(old_data, plan.target)
     fsync_directory(os.path.dirname(plan.target))
+    os.unlink(os.path.join(plan.target, NOTE))
+    if plan.start:
+        _start(plan)
     return {
         "changed": True,
         "msg": f"The old cluster is back in {plan.target}; what {plan.restored} had restored is {away[plan.target]}.",
-        "rollback": {"target": plan.target, "restored": plan.restored, "moved": away},
+        "rollback": {"target": plan.target, "restored": plan.restored, "moved": away, "started": plan.start},
         "warnings": [],
     }
 
@@ -98,3 +129,17 @@ def _links_to(data_directory: str, path: str) -> list[int]:
     names = os.listdir(directory) if os.path.isdir(directory) else []
     links = [name for name in names if name.isdigit() and os.path.islink(os.path.join(directory, name))]
     return [int(name) for name in links if os.path.normpath(os.readlink(os.path.join(directory, name))) == path]
+
+
+def _tools(settings: Settings, old_data: str) -> Tools:
+    major = major_version(old_data)
+    if major is None:
+        raise Corrupt(f"{old_data} holds no cluster.", hint="It has no PG_VERSION: look at it before anything else.")
+    return find_tools(major, cluster_identity(settings.host.os_user, old_data), bin_dir=settings.host.bin_dir)
+
+
+def _start(plan: RollbackPlan) -> None:
+    assert plan.tools is not None  # the plan looked for it
+    system = control_data(plan.tools, plan.target)["Database system identifier"]
+    control.start(plan.tools, plan.target, options=plan.start_options)
+    control.check_answers(plan.tools, plan.target, plan.settings.connection, system)
