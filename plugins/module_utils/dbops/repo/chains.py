@@ -32,6 +32,7 @@ class Candidate:
     held: Optional[str] = None  # the reason of the hold; an empty one holds just as well
     proven: bool = False
     valid: bool = True
+    pinned: tuple[str, ...] = ()  # more reasons to keep it, known to whoever lists
 
     def __post_init__(self) -> None:
         if self.type not in TYPES_OF_METHOD.get(self.method, ()):

@@ -71,7 +71,7 @@ class Repository:
 
     def catalog(self) -> Catalog:
         """Everything that is listed as a backup. A listing that fails raises: half a catalog would mislead."""
-        held = self._holds()
+        held = self.held()
         proven = self._proofs()
         entries: list[Entry] = []
         unfinished: list[str] = []
@@ -103,6 +103,19 @@ class Repository:
         if record.label != label:
             raise Corrupt(f"{where} is the record of {record.label!r}.", hint="Somebody copied it: take the original.")
         return record
+
+    def held(self) -> dict[str, str]:
+        """Reasons by label. Whatever lies there holds, readable or not: the doubt is in favour of the backup."""
+        prefix = layout.holds(self.cluster)
+        found = {}
+        for key, content in self.store.read_many([item.key for item in self.store.list(prefix)]):
+            if content is not None:  # else released just now
+                found[key[len(prefix) :].rsplit(".json", 1)[0]] = str(_object_of(content).get("reason", ""))
+        return found
+
+    def stored_bytes(self, label: str) -> int:
+        """What lies there under that label, whether it is listed or not."""
+        return sum(item.size_bytes for item in self.store.list(layout.backup(self.cluster, label)))
 
     def read_object(
         self, label: str, item: StoredObject, *, on_bytes: Optional[Callable[[int], None]] = None
@@ -203,7 +216,7 @@ class Repository:
 
         What is held stays even so: somebody wants it, and only its record is missing.
         """
-        held = self._holds()
+        held = self.held()
         return sum(self.remove(label) for label in labels if label not in held)
 
     # -- locks: a backup excludes backups, expiry excludes everybody who reads or writes
@@ -224,15 +237,6 @@ class Repository:
             yield
 
     # -- below: how
-
-    def _holds(self) -> dict[str, str]:
-        """Reasons by label. Whatever lies there holds, readable or not: the doubt is in favour of the backup."""
-        prefix = layout.holds(self.cluster)
-        found = {}
-        for key, content in self.store.read_many([item.key for item in self.store.list(prefix)]):
-            if content is not None:  # else released just now
-                found[key[len(prefix) :].rsplit(".json", 1)[0]] = str(_object_of(content).get("reason", ""))
-        return found
 
     def _proofs(self) -> dict[str, tuple[Optional[str], Optional[datetime]]]:
         """Level and time of each backup's newest passed proof, by label; what cannot be read proves nothing."""

@@ -187,6 +187,8 @@ def _whatever_the_policy(backups: Sequence[Judged], policy: Policy) -> Iterator[
     for known in backups:
         if known.backup.held is not None:
             yield known.backup.label, f"held: {known.backup.held or 'no reason given'}"
+        for reason in known.backup.pinned:
+            yield known.backup.label, reason
         if known.doubt:
             yield known.backup.label, f"kept, counting for nothing: {known.doubt}"
         if not policy.has_rules:
