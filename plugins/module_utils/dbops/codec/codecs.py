@@ -16,6 +16,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any, Callable, Protocol
 
 from ..errors import BadInput, Corrupt, DbopsError, MissingLibrary
+from .zstd_blocks import pieces
 
 _BLOCK = 4 << 20
 Chunks = Iterable[bytes]
@@ -58,7 +59,7 @@ class Gzip:
         return _frames(chunks, frame, threads)
 
     def decompress(self, chunks: Chunks) -> Iterator[bytes]:
-        return _unframe(chunks, lambda: zlib.decompressobj(31), zlib.error, self.name)
+        return _unframe(_slices(chunks, 4 << 10), lambda: zlib.decompressobj(31), zlib.error, self.name)
 
 
 class Zstd:
@@ -80,7 +81,7 @@ class Zstd:
         zstandard = self._library()
         # 2 GiB window: what `zstd --ultra --long=31` can make; the frame says how much is really needed.
         decompressor = zstandard.ZstdDecompressor(max_window_size=1 << 31)
-        return _unframe(chunks, decompressor.decompressobj, zstandard.ZstdError, self.name)
+        return _unframe(pieces(chunks), decompressor.decompressobj, zstandard.ZstdError, self.name)
 
     @staticmethod
     def _library() -> Any:
@@ -104,7 +105,7 @@ class Lz4:
 
     def decompress(self, chunks: Chunks) -> Iterator[bytes]:
         frame = self._library()
-        return _unframe(chunks, frame.LZ4FrameDecompressor, RuntimeError, self.name)
+        return _unframe(_slices(chunks, 16 << 10), frame.LZ4FrameDecompressor, RuntimeError, self.name)
 
     @staticmethod
     def _library() -> Any:
@@ -166,6 +167,13 @@ def _blocks(chunks: Chunks) -> Iterator[bytes]:
             held, size = [], 0
     if held:
         yield b"".join(held)
+
+
+def _slices(chunks: Chunks, size: int) -> Iterator[bytes]:
+    """Pieces so small that what they unpack to stays small: deflate reaches 1:1030, lz4 1:255."""
+    for chunk in chunks:
+        for start in range(0, len(chunk), size):
+            yield chunk[start : start + size]
 
 
 def _unframe(chunks: Chunks, start: Callable[[], Any], damage: type[BaseException], name: str) -> Iterator[bytes]:
