@@ -295,7 +295,7 @@ def _convert(kind: Any, value: Any, *, where: str, path: str) -> Any:
         return tuple(_convert(args[0], item, where=where, path=f"{path}[{i}]") for i, item in enumerate(value))
     if origin is dict and isinstance(value, Mapping):
         return {str(key): _convert(args[1], item, where=where, path=f"{path}.{key}") for key, item in value.items()}
-    if kind in (str, int, bool) and type(value) is kind:
+    if kind in (str, int, bool) and isinstance(value, kind) and isinstance(value, bool) == (kind is bool):
         return value
     raise BadInput(
         f"{where}: {path} must be {_expected(kind)}, got {value!r}.", hint="Mend it; docs/operations.md lists all keys."

@@ -153,8 +153,9 @@ def require_readable(database: str, tables: Iterable[Table], role: str) -> None:
 
 def steady_session(session: Connection) -> None:
     """No limit of the server's may end this session half-way, and no policy may hide rows from it."""
-    limits = ("statement_timeout", "lock_timeout", "idle_in_transaction_session_timeout", "transaction_timeout")
-    for row in session.rows("select name from pg_catalog.pg_settings where name = any(%s)", (list(limits),)):
+    session.run("set statement_timeout = 0")  # first, or asking for the others could be ended
+    limits = ["lock_timeout", "idle_in_transaction_session_timeout", "transaction_timeout"]  # the last since 17
+    for row in session.rows("select name from pg_catalog.pg_settings where name = any(%s)", (limits,)):
         session.run(f"set {row['name']} = 0")
     session.run("set row_security = off")
 

@@ -40,8 +40,7 @@ class Tools:
     def run(self, program: str, arguments: Sequence[str], *, cwd: Optional[str] = None) -> str:
         """Its standard output; ToolFailed with the end of its standard error when it exits with another code than 0."""
         with self.started(program, arguments, stdout=subprocess.PIPE, cwd=cwd) as process:
-            assert process.stdout is not None  # for the type checker: PIPE was asked for
-            output = process.stdout.read()
+            output = process.stdout.read() if process.stdout else b""
         return output.decode("utf-8", "replace")
 
     @contextlib.contextmanager
@@ -57,7 +56,7 @@ class Tools:
         """The running program. Leaving normally waits for it and checks its exit code; an exception ends it."""
         with tempfile.TemporaryFile() as errors:
             with steady():
-                process = subprocess.Popen(  # a program of the cluster's own bin_dir
+                process = subprocess.Popen(  # pylint: disable=ansible-bad-function  # streamed, and no module at hand  # a program of the cluster's own bin_dir
                     [self.path(program), *arguments],
                     stdin=stdin,
                     stdout=stdout,
@@ -173,7 +172,7 @@ def _major_of(program: str, identity: Identity) -> Optional[int]:
     if not os.path.exists(program):
         return None
     try:
-        answer = subprocess.run(
+        answer = subprocess.run(  # pylint: disable=ansible-bad-function  # no module at hand
             [program, "--version"],
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,

@@ -66,6 +66,11 @@ class RestorePlan:
     def record(self) -> BackupRecord:
         return self.chain[-1]
 
+    def programs(self) -> Tools:
+        """PostgreSQL's programs of the backup's major, which the plan has looked for where the request needs them."""
+        major = self.record.postgres_version_num // 10000
+        return self.tools or find_tools(major, self.identity, bin_dir=self.settings.host.bin_dir)
+
     def preview(self) -> dict[str, Any]:
         return {
             "changed": True,
@@ -120,7 +125,7 @@ def run(plan: RestorePlan, progress: Progress) -> dict[str, Any]:
     """Do it. Old data is never removed; on failure what was unpacked is, and the old cluster stays in its place."""
     clock = _Clock()
     places = [plan.data, *plan.tablespaces.values()]
-    job = Job(plan.repository, plan.chain, plan.identity, plan.tools, plan.tablespaces)
+    job = Job(plan.repository, plan.chain, plan.identity, plan.programs, plan.tablespaces)
     with plan.repository.restoring():
         try:
             roots = {oid: place.prepare(item, plan.identity) for oid, item in plan.tablespaces.items()}
@@ -243,8 +248,8 @@ def _warnings(record: BackupRecord) -> Iterator[str]:
 
 
 def _stop_old(plan: RestorePlan) -> None:
-    if plan.request.stop and plan.tools is not None:
-        control.stop(plan.tools, plan.data.path)
+    if plan.request.stop:
+        control.stop(plan.programs(), plan.data.path)
     place.require_stopped(plan.data.path)
 
 
@@ -265,12 +270,10 @@ def _restore_config(plan: RestorePlan) -> Optional[str]:
 
 
 def _start(plan: RestorePlan, clock: _Clock) -> str:
-    assert plan.tools is not None  # the plan looked for it
+    tools = plan.programs()
     with clock.phase("start_s"):
-        control.start(plan.tools, plan.data.path, options=plan.request.start_options)
-        return control.check_answers(
-            plan.tools, plan.data.path, plan.settings.connection, plan.record.system_identifier
-        )
+        control.start(tools, plan.data.path, options=plan.request.start_options)
+        return control.check_answers(tools, plan.data.path, plan.settings.connection, plan.record.system_identifier)
 
 
 def _result(

@@ -12,7 +12,7 @@ import os
 import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Optional
+from typing import Callable, Optional
 
 from ..pg.osuser import Identity
 from ..pg.tools import Tools
@@ -29,12 +29,12 @@ _SIGNALS = ("standby.signal", "recovery.signal")  # a standby's backup brings it
 
 @dataclass(frozen=True)
 class Job:
-    """What is to be unpacked and whose it becomes; `tools` are needed for a chain and for verifying."""
+    """What is to be unpacked and whose it becomes; `programs` are needed for a chain and for verifying."""
 
     repository: Repository
     chain: tuple[BackupRecord, ...]
     identity: Identity
-    tools: Optional[Tools]
+    programs: Callable[[], Tools]
     tablespaces: Mapping[int, Place]
 
     @property
@@ -105,9 +105,8 @@ def _unpack_part(job: Job, record: BackupRecord, part: str, meter: Meter) -> Non
 
 
 def _combine(job: Job, parts: list[str], root: str, roots: Mapping[int, str]) -> None:
-    assert job.tools is not None  # the plan looked for it
     mapping = [f"--tablespace-mapping={parts[-1]}.{oid}={path}" for oid, path in roots.items()]
-    job.tools.run("pg_combinebackup", [*parts, "--output", root, "--no-sync", *mapping])
+    job.programs().run("pg_combinebackup", [*parts, "--output", root, "--no-sync", *mapping])
 
 
 def _unpack_wal(job: Job, root: str) -> None:
@@ -144,7 +143,6 @@ def drop_signals(root: str) -> None:
 
 def verify(job: Job, root: str, control_file: Optional[bytes], progress: Progress) -> None:
     """pg_verifybackup over what was unpacked; WAL is checked apart, since it came in its own archive."""
-    assert job.tools is not None  # the plan looked for it
     progress.report(Step("verify", note="pg_verifybackup"))
     final = {oid: item for oid, item in job.tablespaces.items() if item.partial != item.path}
     for oid, item in final.items():
@@ -153,7 +151,7 @@ def verify(job: Job, root: str, control_file: Optional[bytes], progress: Progres
         write_durably(os.path.join(root, CONTROL), control_file)
     ignore = [f"--ignore={name}" for name in ("tablespace_map", *_SIGNALS)]
     try:
-        job.tools.run("pg_verifybackup", ["--no-parse-wal", "--quiet", *ignore, root])
+        job.programs().run("pg_verifybackup", ["--no-parse-wal", "--quiet", *ignore, root])
     finally:
         if control_file is not None:
             os.unlink(os.path.join(root, CONTROL))
