@@ -1,0 +1,103 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Where the demo lives: one directory per user below /var/tmp, since a socket's path has to be short and a server that
+root starts for somebody else cannot live below a private home directory.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import sys
+from pathlib import Path
+from typing import Any
+
+from localpg.installations import EMBEDDED_MAJOR, Installation, embedded
+from localpg.osuser import server_user
+from localpg.processes import kill_below, working_below
+from localpg.server import LocalServer
+
+CHECKOUT = Path(__file__).resolve().parent.parent
+EXAMPLE = CHECKOUT / "examples" / "ridehailing"
+CLUSTER = "demo"
+DATABASE = "ridehailing"
+NEEDED_BYTES = 1 << 30
+
+
+class DemoError(Exception):
+    """The demo cannot go on, or found what it must not find; the message is for the person who runs it."""
+
+
+class Place:
+    """All paths of the demo. Only `base` may be removed, and only when we made it."""
+
+    def __init__(self, base: Path | None = None) -> None:
+        self.base = base or Path("/var/tmp") / f"dbops-demo-{os.geteuid()}"
+        self.repository = self.base / "repository"
+        self.variables = self.base / "vars.json"
+        self.command = self.base / "bin" / "dbops"
+        self.config = self.base / "demo.json"
+
+    def require_ours(self) -> None:
+        """/var/tmp is everybody's: whatever lies there under our name and is not ours is left alone."""
+        status = self.base.lstat()
+        if status.st_uid != os.geteuid() or self.base.is_symlink() or status.st_mode & 0o022:
+            raise DemoError(f"{self.base} is there and not ours alone. Look at it, remove it, and run again.")
+
+    def make(self) -> None:
+        free = shutil.disk_usage(self.base.parent).free
+        if free < NEEDED_BYTES:
+            raise DemoError(f"{self.base.parent} has {free >> 20} MiB free; the demo wants {NEEDED_BYTES >> 20}.")
+        self.base.mkdir(mode=0o755)
+        self.base.chmod(0o755)
+
+    def remove(self) -> bool:
+        """Stop what runs below and remove it all; whether there was anything."""
+        if not os.path.lexists(self.base):
+            return False
+        self.require_ours()
+        kill_below(self.base)
+        shutil.rmtree(self.base)
+        return True
+
+    def install_postgresql(self) -> Installation:
+        """The embedded 18 under a path that does not depend on where the virtual environment is."""
+        found = embedded(cache=self.base / "wheel")
+        link = self.base / "postgresql"
+        if not link.is_symlink():
+            link.symlink_to(found.bin_dir.parent)
+        return Installation(EMBEDDED_MAJOR, link / "bin")
+
+    def server(self) -> LocalServer:
+        """The demo's server as it was set up, running or not."""
+        installation = Installation(EMBEDDED_MAJOR, self.base / "postgresql" / "bin")
+        settings = {"summarize_wal": "on", "cluster_name": CLUSTER}
+        server = LocalServer(installation, self.base / "pg", settings=settings)
+        if self.variables.exists():
+            server.port = int(json.loads(self.variables.read_text())["dbops_port"])
+        return server
+
+    @property
+    def is_running(self) -> bool:
+        return bool(working_below(self.base))
+
+    def write_variables(self, server: LocalServer) -> None:
+        """What the playbooks have to know; inventories/demo reads this file."""
+        self.variables.write_text(json.dumps(self._variables(server), indent=2) + "\n", encoding="utf-8")
+
+    def _variables(self, server: LocalServer) -> dict[str, Any]:
+        return {
+            "dbops_cluster": CLUSTER,
+            "dbops_os_user": server_user().name,
+            "dbops_data_directory": str(server.data),
+            "dbops_bin_dir": str(self.base / "postgresql" / "bin"),
+            "dbops_unix_socket": str(server.sockets),
+            "dbops_port": server.port,
+            "dbops_repository_path": str(self.repository),
+            "dbops_config_path": str(self.config),
+            "dbops_state_path": str(self.base / "state"),
+            "dbops_lib_path": str(self.base / "lib"),
+            "dbops_bin_path": str(self.command),
+            "dbops_dependencies": "none",
+            "dbops_python": sys.executable,
+        }

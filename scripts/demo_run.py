@@ -1,0 +1,199 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""`make demo`: a real PostgreSQL is backed up through the playbooks, destroyed, restored, and compared table by table.
+
+Reads top to bottom: `story` is the whole of it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from demo_place import CHECKOUT, CLUSTER, DATABASE, EXAMPLE, DemoError, Place
+from demo_summary import backups, reset_done, summary
+from localpg.content import cluster_hashes, differences
+from localpg.installations import NotInstalled
+from localpg.osuser import ProgramFailed
+from localpg.server import LocalServer
+
+STEPS = 9
+
+
+@dataclass
+class Story:
+    """What happened so far: how long each step took, and what the database held."""
+
+    place: Place
+    took_s: dict[str, float] = field(default_factory=dict)
+
+    @contextlib.contextmanager
+    def step(self, title: str) -> Iterator[None]:
+        say(f"\n[{len(self.took_s) + 1}/{STEPS}] {title}", bold=True)
+        started = time.monotonic()
+        yield
+        self.took_s[title] = time.monotonic() - started
+
+    def playbook(self, name: str, *variables: str) -> None:
+        """Run one of the collection's playbooks as a person would; its output goes straight to the screen."""
+        shown = ["ansible-playbook", f"playbooks/{name}.yml", "-i", "inventories/demo/hosts.yml"]
+        for variable in variables:
+            shown += ["-e", variable]
+        say(f"$ {' '.join(shown)}")
+        program = Path(sys.executable).with_name("ansible-playbook")
+        code = subprocess.run([program, *shown[1:]], cwd=CHECKOUT, env=self._environment(), check=False).returncode
+        if code != 0:
+            raise DemoError(f"playbooks/{name}.yml ended with exit code {code}: its last lines above say why.")
+
+    def _environment(self) -> dict[str, str]:
+        """Ansible's scratch files go where `clean` removes them, not into the home directory."""
+        scratch = self.place.base / "ansible"
+        return {
+            **os.environ,
+            "PATH": f"{Path(sys.executable).parent}:{os.environ.get('PATH', os.defpath)}",
+            "LC_ALL": "C.UTF-8",
+            "ANSIBLE_CONFIG": str(CHECKOUT / "ansible.cfg"),
+            "ANSIBLE_HOME": str(scratch),
+            "ANSIBLE_REMOTE_TMP": str(scratch / "tmp"),
+            "ANSIBLE_DISPLAY_SKIPPED_HOSTS": "false",
+            "ANSIBLE_INJECT_FACT_VARS": "false",
+            "DBOPS_DEMO_VARIABLES": str(self.place.variables),
+        }
+
+
+def story(place: Place) -> None:
+    """The whole demo. DemoError or ProgramFailed says what went wrong; the directory is left to look at."""
+    place.remove()
+    place.make()
+    run = Story(place)
+    with run.step("Start an embedded PostgreSQL 18 and load a ride-hailing database"):
+        server = start_server(place)
+        load(server)
+        tell_content(server)
+    with run.step("Set the host up: the dbops command, its settings, a role that may do nothing but back up"):
+        run.playbook("setup")
+    with run.step("Take a full backup"):
+        run.playbook("backup", "dbops_backup_method=physical", "dbops_backup_type=full")
+    with run.step("Let business go on, then take an incremental backup of what changed"):
+        activity(server, hours=3)
+        before = cluster_hashes(server)
+        run.playbook("backup", "dbops_backup_method=physical", "dbops_backup_type=incremental")
+    with run.step("Dump the database too: that restores one table, or into another version"):
+        run.playbook("backup", "dbops_backup_method=logical")
+    with run.step("Destroy it: SIGKILL, then every file of the server is removed"):
+        require_same(before, cluster_hashes(server), "the backups changed the database")
+        destroy(server)
+    with run.step("Restore"):
+        run.playbook("restore", f"dbops_confirm={CLUSTER}")
+    with run.step(f"Prove it: compare {len(before)} hashes, over every row, sequence, definition and grant"):
+        require_running(server)
+        require_same(before, cluster_hashes(server), "the restored server is not what was backed up")
+        say(f"  all {len(before)} are equal")
+    with run.step("Look at the catalog"):
+        run.playbook("info")
+    say(summary(place, server, run.took_s, before, backups(place)))
+
+
+def start_server(place: Place) -> LocalServer:
+    place.install_postgresql()
+    server = place.server()
+    server.create()
+    server.start()
+    place.write_variables(server)
+    say(f"  PostgreSQL {server.value('show server_version')} as OS user {server.os_user.name}, files in {server.data}")
+    return server
+
+
+def load(server: LocalServer) -> None:
+    server.sql(f"create database {DATABASE}")
+    for script in ("schema.sql", "seed_demo.sql"):
+        server.psql((EXAMPLE / script).read_text(encoding="utf-8"), DATABASE)
+
+
+def activity(server: LocalServer, *, hours: int) -> None:
+    for _ in range(hours):
+        server.psql((EXAMPLE / "activity.sql").read_text(encoding="utf-8"), DATABASE)
+    tell_content(server)
+
+
+def tell_content(server: LocalServer) -> None:
+    size = server.value("select pg_size_pretty(pg_database_size(%s))", (DATABASE,))
+    rides, payments = server.sql(
+        "select (select count(*) from rides), (select count(*) from payments)", database=DATABASE
+    )[0]
+    say(f"  {DATABASE}: {size}, {rides} rides, {payments} payments")
+
+
+def destroy(server: LocalServer) -> None:
+    files = sum(len(names) for _, _, names in os.walk(server.data))
+    server.kill()
+    shutil.rmtree(server.data)
+    if server.data.exists() or server.is_running:
+        raise DemoError(f"{server.data} could not be destroyed.")
+    say(f"  {files} files of {server.data} are gone")
+
+
+def require_running(server: LocalServer) -> None:
+    if not server.is_running:
+        raise DemoError(
+            f"No server runs in {server.data} after the restore. Its log: {server.log}\n{server.log_tail()}"
+        )
+
+
+def require_same(before: dict[str, str], after: dict[str, str], otherwise: str) -> None:
+    found = differences(before, after)
+    if found:
+        raise DemoError("\n  ".join([f"{otherwise}; {len(found)} differences:", *found]))
+
+
+def reset(place: Place) -> None:
+    """The database as `schema.sql` and `seed_demo.sql` make it; backups stay."""
+    if not place.variables.exists():
+        raise DemoError("There is no demo to reset. Next: make demo")
+    place.require_ours()
+    server = place.server()
+    if not server.is_running:
+        server.start()
+    server.sql(f"drop database if exists {DATABASE} with (force)")
+    load(server)
+    tell_content(server)
+    say(reset_done(place))
+
+
+def clean(place: Place) -> None:
+    say(f"demo: removed {place.base}" if place.remove() else "demo: nothing to remove")
+
+
+def say(text: str, *, bold: bool = False) -> None:
+    sys.stdout.write(f"\033[1m{text}\033[0m\n" if bold and sys.stdout.isatty() else f"{text}\n")
+    sys.stdout.flush()
+
+
+def main(arguments: list[str]) -> int:
+    verbs = {"run": story, "reset": reset, "clean": clean}
+    verb = arguments[0] if arguments else "run"
+    if len(arguments) > 1 or verb not in verbs:
+        sys.stderr.write(f"usage: scripts/demo [{'|'.join(verbs)}]\n")
+        return 2
+    place = Place()
+    try:
+        verbs[verb](place)
+    except (DemoError, NotInstalled, ProgramFailed, TimeoutError) as exc:
+        sys.stderr.write(f"\ndemo: FAILED. {exc}\n")
+    except KeyboardInterrupt:
+        sys.stderr.write("\ndemo: stopped.\n")
+    else:
+        return 0
+    if verb == "run" and place.base.exists():
+        sys.stderr.write(f"demo: everything is left in {place.base} to look at; make demo-clean removes it.\n")
+    return 1
+
+
+if __name__ == "__main__":
+    raise SystemExit(main(sys.argv[1:]))

@@ -1,0 +1,102 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What the demo says at its end: what was done, what it cost, where it lies, and what to try next."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Any
+
+from demo_place import CHECKOUT, CLUSTER, DATABASE, Place
+from localpg.server import SUPERUSER, LocalServer
+
+PLAYBOOK = "ansible-playbook playbooks/{}.yml -i inventories/demo/hosts.yml"
+
+
+def backups(place: Place) -> list[dict[str, Any]]:
+    """The records of all finished backups, oldest first, as docs/repository-format.md describes them."""
+    records = (place.repository / CLUSTER / "backups").glob("*/backup.json")
+    return sorted((json.loads(path.read_text(encoding="utf-8")) for path in records), key=lambda item: item["started"])
+
+
+def summary(
+    place: Place,
+    server: LocalServer,
+    took_s: dict[str, float],
+    hashes: dict[str, str],
+    records: Sequence[dict[str, Any]],
+) -> str:
+    tables = [line for name, line in hashes.items() if "table " in name]
+    rows = sum(int(line.split()[0]) for line in tables)
+    restored = [item["label"] for item in records if item["method"] == "physical"]
+    others = len(hashes) - len(tables)
+    restore_s = took_s["Restore"]
+    return "\n".join(
+        [
+            "",
+            rule("It is all back"),
+            f"  {len(tables)} tables with {rows:,} rows, {others} other checks: equal before and after.",
+            f"  The restore took {restore_s:.1f} s, Ansible included, from {' + '.join(restored)}.",
+            f"  Everything together took {sum(took_s.values()):.0f} s.",
+            "",
+            f"  {'backup':<25} {'method':<9} {'database':>9} {'stored':>9} {'ratio':>6} {'time':>7} {'rate':>11}",
+            *(f"  {line}" for line in map(backup_line, records)),
+            "",
+            f"  repository      {place.repository / CLUSTER}",
+            f"  how to restore  {place.repository / CLUSTER / 'RECOVER.md'} (by hand, without this software)",
+            f"  settings        {place.config}",
+            f"  data directory  {server.data} (log: {server.log})",
+            "",
+            rule("Try next"),
+            f"  cd {CHECKOUT} && . {sys.prefix}/bin/activate",
+            "",
+            "  # look around",
+            f"  {server.installation.bin_dir}/psql -h {server.sockets} -p {server.port} -U {SUPERUSER} {DATABASE}",
+            f"  {place.command} info --cluster {CLUSTER} --config {place.config}",
+            "",
+            "  # another backup, unless there is one of the last hour; then what a run would do, changing nothing",
+            f"  {PLAYBOOK.format('backup')} -e dbops_backup_max_age=1h",
+            f"  {PLAYBOOK.format('backup')} --check --diff",
+            "",
+            "  # break it yourself, and get it back; what you broke is moved aside, not removed",
+            f"  {PLAYBOOK.format('restore')} -e dbops_confirm={CLUSTER}",
+            "",
+            "  # the first state again; remove everything, the running server included",
+            "  make db-reset",
+            "  make demo-clean",
+            "",
+        ]
+    )
+
+
+def reset_done(place: Place) -> str:
+    return (
+        f"demo: {DATABASE} is as it was at first; the backups in {place.repository} are still there.\n"
+        f"      Back to the state of the last physical backup: {PLAYBOOK.format('restore')} -e dbops_confirm={CLUSTER}"
+    )
+
+
+def backup_line(record: dict[str, Any]) -> str:
+    stored = sum(item["stored"]["size_bytes"] for item in record["objects"])
+    duration_s = (moment(record["stopped"]) - moment(record["started"])).total_seconds()
+    database = record.get("database_bytes") or 0
+    rate = f"{mib(database / max(duration_s, 0.001))}/s" if database else ""
+    ratio = f"{database / stored:.1f}" if database and stored else ""
+    return (
+        f"{record['label']:<25} {record['method']:<9} {mib(database) if database else '':>9} {mib(stored):>9} "
+        f"{ratio:>6} {duration_s:>5.1f} s {rate:>11}"
+    )
+
+
+def moment(text: str) -> datetime:
+    return datetime.fromisoformat(text.replace("Z", "+00:00"))
+
+
+def mib(size_bytes: float) -> str:
+    return f"{size_bytes / (1 << 20):.1f} MiB"
+
+
+def rule(title: str) -> str:
+    return f"-- {title} {'-' * (76 - len(title))}"
