@@ -1,0 +1,77 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Numbers, times and foreign text as a person reads them on a terminal."""
+
+from __future__ import annotations
+
+import unicodedata
+from collections.abc import Sequence
+from typing import Any, Optional
+
+_UNITS = ("B", "KiB", "MiB", "GiB", "TiB", "PiB")
+
+
+def size(count: Optional[float]) -> str:
+    """Three digits and a binary unit: `734 B`, `1.21 GiB`; a dash for what nobody knows."""
+    if count is None:
+        return "-"
+    value = float(count)
+    for unit in _UNITS:
+        if abs(value) < 1000 or unit == _UNITS[-1]:
+            break
+        value /= 1024
+    if unit == "B":
+        return f"{value:.0f} B"
+    return f"{value:.{2 if value < 10 else 1 if value < 100 else 0}f} {unit}"
+
+
+def duration(seconds: Optional[float]) -> str:
+    """Two units at most: `42 s`, `3 min 20 s`, `2 h 05 min`, `9 d 4 h`."""
+    if seconds is None:
+        return "-"
+    whole = max(0, round(seconds))
+    if whole < 60:
+        return f"{whole} s" if whole >= 10 or seconds == whole else f"{max(0.0, seconds):.1f} s"
+    if whole < 3600:
+        return f"{whole // 60} min {whole % 60:02} s"
+    if whole < 86400:
+        return f"{whole // 3600} h {whole % 3600 // 60:02} min"
+    return f"{whole // 86400} d {whole % 86400 // 3600} h"
+
+
+def plural(count: int, noun: str) -> str:
+    return f"{count} {noun}{'' if count == 1 else 's'}"
+
+
+def clean(text: Any, *, lines: bool = False) -> str:
+    """Text that came from elsewhere, unable to move the cursor, colour the screen or look like another line.
+
+    Control and format characters (bidirectional ones too) are shown as escapes; with `lines` newlines stay.
+    """
+    return "".join(
+        character
+        if (lines and character == "\n") or character == " " or unicodedata.category(character)[0] not in "CZ"
+        else character.encode("unicode_escape").decode("ascii")
+        for character in str(text)
+    )
+
+
+def table(headings: Sequence[str], rows: Sequence[Sequence[str]], *, right: Sequence[str] = ()) -> str:
+    """Columns as wide as they need to be; the last one runs free. Every cell is cleaned."""
+    cells = [list(headings), *([clean(cell) for cell in row] for row in rows)]
+    widths = [max(_width(row[place]) for row in cells) for place in range(len(headings))]
+    lines = []
+    for row in cells:
+        parts = []
+        for place, cell in enumerate(row):
+            gap = " " * (widths[place] - _width(cell))
+            parts.append(gap + cell if headings[place] in right else cell + gap)
+        lines.append("  ".join(parts).rstrip())
+    return "\n".join(lines)
+
+
+def _width(text: str) -> int:
+    """Places on the screen: wide characters take two, combining ones none."""
+    if text.isascii():
+        return len(text)
+    wide = sum(unicodedata.east_asian_width(character) in "WF" for character in text)
+    return len(text) + wide - sum(bool(unicodedata.combining(character)) for character in text)
