@@ -152,7 +152,7 @@ def _reach(path: Sequence[Stretch], start: int, last: int, segments: Segments) -
         if not segments.has(timeline, number):
             return _until(path, number, segments), segments.name(timeline, number)
         number += 1
-    return max(start, number * segments.size), None
+    return max(start, _until(path, number, segments)), None
 
 
 def _until(path: Sequence[Stretch], number: int, segments: Segments) -> int:
