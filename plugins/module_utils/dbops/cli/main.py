@@ -20,6 +20,9 @@ from .bar import Bar, JsonLines, Told, json_line, write
 from .door import Answer, Door
 from .words import clean
 
+# Not the parser's own: its options are shared with every verb's parser, which would put the default back over what
+# was said before the verb.
+_DEFAULTS = {"cluster": None, "config": None, "repository": None, "output": "text", "quiet": False, "confirm": None}
 _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
@@ -38,7 +41,7 @@ def main(argv: Optional[Sequence[str]] = None) -> int:
     as_json = _wants_json(arguments)
     try:
         with _stopped_by_signals(received):
-            args = _parser().parse_args(arguments)
+            args = _parser().parse_args(arguments, argparse.Namespace(**_DEFAULTS))
             as_json = args.output == "json"
             progress = _progress(args)
             try:
@@ -70,7 +73,6 @@ def _parser() -> argparse.ArgumentParser:
     group.add_argument("--quiet", action="store_true", help="no progress, and no text when all went well")
     parser = _Parser(prog="dbops", description="Backups of PostgreSQL, and getting them back.", parents=[common])
     parser.add_argument("--version", action="version", version=f"dbops {__version__}")
-    parser.set_defaults(cluster=None, config=None, repository=None, output="text", quiet=False, confirm=None)
     verbs = parser.add_subparsers(title="verbs", metavar="VERB", required=True, parser_class=_Parser)
     for room in (backup, info, expire, restore, config):
         room.add(verbs, common)
