@@ -60,6 +60,12 @@ class HostSettings:
     config_paths: tuple[str, ...] = ()  # besides those that the server names
     state_path: Optional[str] = None  # None: /var/lib/dbops/<cluster> as root, else below the home directory
 
+    def check(self) -> None:
+        for name in ("bin_dir", "data_directory", "state_path"):
+            path = getattr(self, name)
+            if path is not None and not os.path.isabs(path):
+                raise BadInput(f"host.{name} must be an absolute path, got {path!r}.", hint="Begin it with a slash.")
+
 
 @dataclass(frozen=True)
 class RepositorySettings:
@@ -136,7 +142,11 @@ class RetentionSettings:
         if self.keep_last is not None:
             between("retention.keep_last", self.keep_last, 1, 100_000)
         between("retention.min_redundancy", self.min_redundancy, 1, 1000)
-        self.keep_within_s()
+        if self.keep_within_s() == 0:
+            raise BadInput(
+                f"retention.keep_within cannot be {self.keep_within!r}: nothing would be within it.",
+                hint="Leave it out to switch the rule off.",
+            )
 
     def keep_within_s(self) -> Optional[int]:
         return None if self.keep_within is None else duration_s(self.keep_within, "retention.keep_within")
@@ -153,11 +163,7 @@ class Settings:
     retention: RetentionSettings = field(default_factory=RetentionSettings)
 
     def check(self) -> None:
-        if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,62}", self.cluster):
-            raise BadInput(
-                f"{self.cluster!r} cannot be a cluster's name.",
-                hint="Use 1 to 63 letters, digits, dots, dashes and underscores; the first a letter or digit.",
-            )
+        check_cluster(self.cluster)
         names = [repository.name for repository in self.repositories]
         for name in names:
             if names.count(name) > 1:
@@ -189,6 +195,16 @@ class Settings:
         raise BadInput(f"No repository is called {name!r} for cluster {self.cluster!r}.", hint=f"There is: {known}.")
 
 
+def check_cluster(name: str) -> str:
+    """Refuse a name that could not stand in a path."""
+    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,62}", name):
+        raise BadInput(
+            f"{name!r} cannot be a cluster's name.",
+            hint="Use 1 to 63 letters, digits, dots, dashes and underscores; the first a letter or digit.",
+        )
+    return name
+
+
 def default_file(cluster: str) -> str:
     return os.path.join(DEFAULT_DIRECTORY, f"{cluster}.json")
 
@@ -198,7 +214,7 @@ def load(cluster: str, *, path: Optional[str] = None, overrides: Optional[Mappin
 
     Without an explicit `path` a missing default file is no error: the overrides may say everything.
     """
-    file = path or default_file(cluster)
+    file = path or default_file(check_cluster(cluster))
     data: dict[str, Any] = {}
     if path is not None or os.path.exists(file):
         data = read_file(file)
@@ -213,18 +229,27 @@ def load(cluster: str, *, path: Optional[str] = None, overrides: Optional[Mappin
 def read_file(path: str) -> dict[str, Any]:
     try:
         with open(path, encoding="utf-8") as stream:
-            data = json.load(stream)
+            data = json.load(stream, object_pairs_hook=_without_duplicates)
     except FileNotFoundError as exc:
         raise NotFound(
             f"There is no settings file {path}.", hint="Run playbooks/setup.yml, or name the file with --config."
         ) from exc
     except (OSError, UnicodeDecodeError) as exc:
         raise Unreachable(f"Cannot read {path}: {exc}.", hint="Run as root or as the cluster's OS user.") from exc
-    except ValueError as exc:
+    except (ValueError, RecursionError) as exc:
         raise BadInput(f"{path} is not JSON: {exc}.", hint="Mend the file, or run playbooks/setup.yml again.") from exc
     if not isinstance(data, dict):
         raise BadInput(f"{path} must hold one JSON object.", hint="See docs/operations.md for its shape.")
     return data
+
+
+def _without_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """A key that is written twice would silently count once."""
+    keys = [key for key, _value in pairs]
+    for key in keys:
+        if keys.count(key) > 1:
+            raise ValueError(f"the key {key!r} is there twice")
+    return dict(pairs)
 
 
 def overlay(base: Mapping[str, Any], top: Mapping[str, Any]) -> dict[str, Any]:

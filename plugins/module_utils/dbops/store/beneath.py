@@ -35,10 +35,13 @@ def content(directory: int, name: str, leaf: str) -> bytes | None:
     try:
         if name:
             below = os.open(name, DIRECTORY, dir_fd=directory)
-        with os.fdopen(os.open(leaf, READ, dir_fd=below), "rb", buffering=0) as stream:
-            if not stat.S_ISREG(os.fstat(stream.fileno()).st_mode):
+        descriptor = os.open(leaf, READ, dir_fd=below)
+        try:
+            if not stat.S_ISREG(os.fstat(descriptor).st_mode):
                 raise Corrupt(f"{name}/{leaf} is not a file.", hint="See who put it there.")
-            return stream.read()
+            return b"".join(iter(lambda: os.read(descriptor, 1 << 20), b""))
+        finally:
+            os.close(descriptor)
     except FileNotFoundError:
         return None
     finally:
