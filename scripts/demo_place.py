@@ -29,20 +29,22 @@ class DemoError(Exception):
 
 
 class Place:
-    """All paths of the demo. Only `base` may be removed, and only when we made it."""
+    """All paths of the demo. `base` may be chosen by DBOPS_DEMO; it is removed only when we made it."""
 
-    def __init__(self, base: Path | None = None) -> None:
-        self.base = base or Path("/var/tmp") / f"dbops-demo-{os.geteuid()}"
+    def __init__(self) -> None:
+        self.base = Path(os.environ.get("DBOPS_DEMO") or f"/var/tmp/dbops-demo-{os.geteuid()}").absolute()
+        self.marker = self.base / "made-by-the-demo"
         self.repository = self.base / "repository"
+        self.results = self.base / "results"
         self.variables = self.base / "vars.json"
         self.command = self.base / "bin" / "dbops"
         self.config = self.base / "demo.json"
 
     def require_ours(self) -> None:
-        """/var/tmp is everybody's: whatever lies there under our name and is not ours is left alone."""
+        """/var/tmp is everybody's, and DBOPS_DEMO may name anything: what the demo did not make is left alone."""
         status = self.base.lstat()
-        if status.st_uid != os.geteuid() or self.base.is_symlink() or status.st_mode & 0o022:
-            raise DemoError(f"{self.base} is there and not ours alone. Look at it, remove it, and run again.")
+        if status.st_uid != os.geteuid() or status.st_mode & 0o022 or not self.marker.is_file():
+            raise DemoError(f"{self.base} is there, and the demo did not make it. Look at it, remove it, run again.")
 
     def make(self) -> None:
         free = shutil.disk_usage(self.base.parent).free
@@ -50,6 +52,7 @@ class Place:
             raise DemoError(f"{self.base.parent} has {free >> 20} MiB free; the demo wants {NEEDED_BYTES >> 20}.")
         self.base.mkdir(mode=0o755)
         self.base.chmod(0o755)
+        self.marker.touch()
 
     def remove(self) -> bool:
         """Stop what runs below and remove it all; whether there was anything."""
@@ -71,8 +74,14 @@ class Place:
     def server(self) -> LocalServer:
         """The demo's server as it was set up, running or not."""
         installation = Installation(EMBEDDED_MAJOR, self.base / "postgresql" / "bin")
-        settings = {"summarize_wal": "on", "cluster_name": CLUSTER}
-        server = LocalServer(installation, self.base / "pg", settings=settings)
+        server = LocalServer(installation, self.base / "pg")
+        server.settings = {
+            "cluster_name": CLUSTER,
+            "summarize_wal": "on",
+            "logging_collector": "on",  # one log, whoever starts the server
+            "log_directory": str(server.log.parent),
+            "log_filename": server.log.name,
+        }
         if self.variables.exists():
             server.port = int(json.loads(self.variables.read_text())["dbops_port"])
         return server
@@ -93,6 +102,8 @@ class Place:
             "dbops_bin_dir": str(self.base / "postgresql" / "bin"),
             "dbops_unix_socket": str(server.sockets),
             "dbops_port": server.port,
+            "dbops_login_user": "dbops",
+            "dbops_create_role": True,
             "dbops_repository_path": str(self.repository),
             "dbops_config_path": str(self.config),
             "dbops_state_path": str(self.base / "state"),

@@ -63,7 +63,7 @@ class Story:
             "ANSIBLE_REMOTE_TMP": str(scratch / "tmp"),
             "ANSIBLE_DISPLAY_SKIPPED_HOSTS": "false",
             "ANSIBLE_INJECT_FACT_VARS": "false",
-            "DBOPS_DEMO_VARIABLES": str(self.place.variables),
+            "DBOPS_DEMO": str(self.place.base),
         }
 
 
@@ -90,7 +90,7 @@ def story(place: Place) -> None:
         require_same(before, cluster_hashes(server), "the backups changed the database")
         destroy(server)
     with run.step("Restore"):
-        run.playbook("restore", f"dbops_confirm={CLUSTER}")
+        run.playbook("restore", f"dbops_confirm={CLUSTER}", f"dbops_result_path={place.results}")
     with run.step(f"Prove it: compare {len(before)} hashes, over every row, sequence, definition and grant"):
         require_running(server)
         require_same(before, cluster_hashes(server), "the restored server is not what was backed up")

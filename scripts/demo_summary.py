@@ -30,15 +30,14 @@ def summary(
 ) -> str:
     tables = [line for name, line in hashes.items() if "table " in name]
     rows = sum(int(line.split()[0]) for line in tables)
-    restored = [item["label"] for item in records if item["method"] == "physical"]
+    settings = f"--cluster {CLUSTER} --config {place.config}"
     others = len(hashes) - len(tables)
-    restore_s = took_s["Restore"]
     return "\n".join(
         [
             "",
             rule("It is all back"),
             f"  {len(tables)} tables with {rows:,} rows, {others} other checks: equal before and after.",
-            f"  The restore took {restore_s:.1f} s, Ansible included, from {' + '.join(restored)}.",
+            *restore_lines(place, took_s["Restore"]),
             f"  Everything together took {sum(took_s.values()):.0f} s.",
             "",
             f"  {'backup':<25} {'method':<9} {'database':>9} {'stored':>9} {'ratio':>6} {'time':>7} {'rate':>11}",
@@ -54,14 +53,18 @@ def summary(
             "",
             "  # look around",
             f"  {server.installation.bin_dir}/psql -h {server.sockets} -p {server.port} -U {SUPERUSER} {DATABASE}",
-            f"  {place.command} info --cluster {CLUSTER} --config {place.config}",
+            f"  {place.command} info {settings}",
+            "",
+            "  # read the newest backup to its last byte, changing nothing",
+            f"  {place.command} validate {settings}",
             "",
             "  # another backup, unless there is one of the last hour; then what a run would do, changing nothing",
             f"  {PLAYBOOK.format('backup')} -e dbops_backup_max_age=1h",
             f"  {PLAYBOOK.format('backup')} --check --diff",
             "",
-            "  # break it yourself, and get it back; what you broke is moved aside, not removed",
+            "  # break it yourself, and get it back; what was there is moved aside, and the rollback brings it again",
             f"  {PLAYBOOK.format('restore')} -e dbops_confirm={CLUSTER}",
+            f"  {PLAYBOOK.format('restore_rollback')} -e dbops_confirm={CLUSTER}",
             "",
             "  # the first state again; remove everything, the running server included",
             "  make db-reset",
@@ -69,6 +72,20 @@ def summary(
             "",
         ]
     )
+
+
+def restore_lines(place: Place, wall_s: float) -> list[str]:
+    """What the restore playbook measured, as it wrote it to `dbops_result_path`."""
+    (path,) = place.results.glob("restore-*.json")
+    restore = json.loads(path.read_text(encoding="utf-8"))["result"]["restore"]
+    phases = ", ".join(
+        f"{name.removesuffix('_s').replace('_', ' ')} {taken:.1f} s" for name, taken in restore["phases"].items()
+    )
+    work_s = sum(restore["phases"].values())
+    return [
+        f"  Restored from {' + '.join(restore['chain'])}:",
+        f"  {mib(restore['restored_bytes'])} in {work_s:.1f} s ({phases}); {wall_s:.1f} s with Ansible around it.",
+    ]
 
 
 def reset_done(place: Place) -> str:
@@ -82,12 +99,13 @@ def backup_line(record: dict[str, Any]) -> str:
     stored = sum(item["stored"]["size_bytes"] for item in record["objects"])
     duration_s = (moment(record["stopped"]) - moment(record["started"])).total_seconds()
     database = record.get("database_bytes") or 0
-    rate = f"{mib(database / max(duration_s, 0.001))}/s" if database else ""
-    ratio = f"{database / stored:.1f}" if database and stored else ""
+    whole = database and stored and record["type"] != "incremental"  # of an incremental both would flatter
+    rate = f"{mib(database / max(duration_s, 0.001))}/s" if whole else ""
+    ratio = f"{database / stored:.1f}" if whole else ""
     return (
         f"{record['label']:<25} {record['method']:<9} {mib(database) if database else '':>9} {mib(stored):>9} "
         f"{ratio:>6} {duration_s:>5.1f} s {rate:>11}"
-    )
+    ).rstrip()
 
 
 def moment(text: str) -> datetime:

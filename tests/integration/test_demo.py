@@ -1,0 +1,81 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The demo removes only what it made, and does not call a difference a success. Its story itself is run by CI."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import demo_run
+from demo_place import DemoError, Place
+from tests.support.servers import PgServer, cluster_hashes
+
+SCRIPT = Path(__file__).resolve().parents[2] / "scripts" / "demo"
+
+
+def demo(place: Path, *words: str) -> subprocess.CompletedProcess[str]:
+    environment = {**os.environ, "VENV": sys.prefix, "DBOPS_DEMO": str(place)}
+    return subprocess.run([SCRIPT, *words], env=environment, cwd="/", capture_output=True, text=True, check=False)
+
+
+@pytest.mark.parametrize("verb", ["run", "clean"])
+def test_a_directory_that_the_demo_did_not_make_is_left_alone(verb: str, tmp_path: Path) -> None:
+    (tmp_path / "thesis.tex").touch()
+    done = demo(tmp_path, verb)
+    assert done.returncode == 1
+    assert f"{tmp_path} is there, and the demo did not make it" in done.stderr
+    assert (tmp_path / "thesis.tex").exists()
+
+
+def test_a_marker_in_a_directory_that_others_can_write_to_proves_nothing(tmp_path: Path) -> None:
+    (tmp_path / "made-by-the-demo").touch()
+    tmp_path.chmod(0o777)
+    assert demo(tmp_path, "clean").returncode == 1
+    assert tmp_path.exists()
+
+
+def test_clean_stops_the_server_and_leaves_nothing_and_may_be_repeated(server: PgServer, place: Path) -> None:
+    (place / "made-by-the-demo").touch()
+    done = demo(place, "clean")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert not place.exists()
+    assert not server.is_running
+    assert "nothing to remove" in demo(place, "clean").stdout
+
+
+def test_reset_without_a_demo_says_what_to_do(place: Path) -> None:
+    done = demo(place, "reset")
+    assert done.returncode == 1
+    assert "make demo" in done.stderr
+
+
+def test_an_unknown_verb_changes_nothing(place: Path) -> None:
+    done = demo(place, "explode")
+    assert done.returncode == 2
+    assert "run|reset|clean" in done.stderr
+
+
+def test_one_changed_row_fails_the_demo_and_is_named(server: PgServer) -> None:
+    before = cluster_hashes(server)
+    demo_run.require_same(before, cluster_hashes(server), "never said")
+    server.sql("update orders set amount = amount + 0.01 where id = 5", database="shop")
+    with pytest.raises(DemoError, match=r"1 differences:\n  shop: table public\.orders: was 10000 rows"):
+        demo_run.require_same(before, cluster_hashes(server), "the restored server is not what was backed up")
+
+
+def test_a_server_that_was_not_restored_fails_the_demo(
+    server: PgServer, place: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Every playbook 'succeeds' and does nothing: the story must not end well."""
+    del server
+    monkeypatch.setenv("DBOPS_DEMO", str(place / "demo"))
+    monkeypatch.setattr(demo_run.Story, "playbook", lambda *_: None)
+    monkeypatch.setattr(demo_run, "load", lambda _: None)
+    monkeypatch.setattr(demo_run, "activity", lambda *_, **__: None)
+    monkeypatch.setattr(demo_run, "tell_content", lambda _: None)
+    with pytest.raises(DemoError, match="No server runs"):
+        demo_run.story(Place())
