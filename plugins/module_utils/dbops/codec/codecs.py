@@ -105,7 +105,7 @@ class Lz4:
 
     def decompress(self, chunks: Chunks) -> Iterator[bytes]:
         frame = self._library()
-        return _unframe(_slices(chunks, 16 << 10), frame.LZ4FrameDecompressor, RuntimeError, self.name)
+        return _unframe(_slices(chunks, 8 << 10), frame.LZ4FrameDecompressor, RuntimeError, self.name)
 
     @staticmethod
     def _library() -> Any:
