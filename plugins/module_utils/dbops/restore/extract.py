@@ -18,15 +18,16 @@ from ..pg.osuser import Identity
 
 _BLOCK = tarfile.BLOCKSIZE
 _WRITE = 1 << 20
+_KINDS = (tarfile.REGTYPE, tarfile.AREGTYPE, tarfile.DIRTYPE)
 
 
 @dataclass
 class Extracted:
-    """What came out; `held` are the files kept back in memory, by name, with their mode."""
+    """What came out; `held` are the files kept back in memory, by name."""
 
     files: int = 0
     size_bytes: int = 0
-    held: dict[str, tuple[bytes, int]] = field(default_factory=dict)
+    held: dict[str, bytes] = field(default_factory=dict)
 
 
 def extract(
@@ -48,7 +49,7 @@ def extract(
             _directory(path, member.mode, owner, made)
             continue
         if hold(member.name):
-            done.held[member.name] = (b"".join(reader.take(member.size)), member.mode)
+            done.held[member.name] = b"".join(reader.take(member.size))
         else:
             _directory(os.path.dirname(path), 0o700, owner, made)
             _file(path, member.mode, owner, reader.take(member.size))
@@ -95,7 +96,7 @@ def _safe_name(member: tarfile.TarInfo, archive: str) -> str:
             f"{archive} holds the entry {member.name!r}, which points outside the target directory.",
             hint="PostgreSQL never writes such a name: somebody made this archive. Examine it; restore another backup.",
         )
-    if not (member.isfile() or member.isdir()):
+    if member.type not in _KINDS or member.size < 0 or not (parts or member.isdir()):
         raise Corrupt(
             f"{archive} holds {member.name!r}, which is neither file nor directory.",
             hint="PostgreSQL never writes such an entry: examine the archive; restore another backup.",
@@ -109,20 +110,30 @@ def _directory(path: str, mode: int, owner: Identity, made: set[str]) -> None:
     if path in made:
         return
     parent = os.path.dirname(path)
-    if parent not in made and not os.path.isdir(parent):
+    if parent not in made:
         _directory(parent, 0o700, owner, made)
     try:
         os.mkdir(path, mode & 0o777 | 0o700)
     except FileExistsError:
         if os.path.islink(path) or not os.path.isdir(path):
             raise Corrupt(f"{path} stands where a directory must be.", hint="Restore into an empty place.") from None
+    except OSError as exc:
+        raise _cannot_write(path, exc) from exc
     else:
         owner.give(path)
     made.add(path)
 
 
 def _file(path: str, mode: int, owner: Identity, chunks: Iterator[memoryview]) -> None:
-    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, mode & 0o777)
+    try:
+        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, mode & 0o777)
+    except FileExistsError:
+        raise Corrupt(
+            f"{path} comes twice, or something was there before.",
+            hint="Examine the archive; restore another backup, into an empty place.",
+        ) from None
+    except OSError as exc:
+        raise _cannot_write(path, exc) from exc
     try:
         if owner.needs_switch:
             os.fchown(descriptor, owner.uid, owner.gid)
@@ -130,11 +141,15 @@ def _file(path: str, mode: int, owner: Identity, chunks: Iterator[memoryview]) -
             while chunk:
                 chunk = chunk[os.write(descriptor, chunk) :]
     except OSError as exc:
-        raise Unreachable(
-            f"Cannot write {path}: {exc.strerror}.", hint="Free space there or choose another target, then run again."
-        ) from exc
+        raise _cannot_write(path, exc) from exc
     finally:
         os.close(descriptor)
+
+
+def _cannot_write(path: str, exc: OSError) -> Unreachable:
+    return Unreachable(
+        f"Cannot write {path}: {exc.strerror}.", hint="Free space there or choose another target, then run again."
+    )
 
 
 class _Reader:

@@ -12,7 +12,7 @@ from ..repo import layout
 from ..repo.record import iso
 from ..repo.repository import Catalog, Entry
 
-_TIME = re.compile(r"\d{4}-\d{2}-\d{2}[T ]\d{2}:\d{2}(:\d{2}(\.\d{1,6})?)?(Z|[+-]\d{2}:?\d{2})")
+_TIME = re.compile(r"\d{4}-\d{2}-\d{2}[T ]\d{2}:\d{2}(:\d{2}(\.\d{1,6})?)?(Z|[+-]\d{2}:?[0-5]\d)", re.ASCII)
 
 
 def moment(text: str) -> datetime:
@@ -27,7 +27,7 @@ def moment(text: str) -> datetime:
     plain = re.sub(r"\.(\d{1,6})", lambda match: "." + match.group(1).ljust(6, "0"), plain)
     try:
         return datetime.fromisoformat(plain).astimezone(timezone.utc)
-    except ValueError as exc:
+    except (ValueError, OverflowError) as exc:  # the latter beyond the years 1 to 9999 in UTC
         raise BadInput(f"{text!r} is not a time: {exc}.", hint="Check day, hour and minute.") from exc
 
 
