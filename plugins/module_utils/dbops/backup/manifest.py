@@ -7,7 +7,7 @@ import json
 import os
 import re
 
-from ..errors import Corrupt
+from ..errors import BadInput, Corrupt
 from ..pg.wal import lsn_to_int
 from ..repo.record import WalRange
 
@@ -21,12 +21,17 @@ def wal_range(path: str, *, segment_size: int) -> WalRange:
         stream.seek(max(0, size - _TAIL))
         tail = stream.read().decode("utf-8", "replace")
     match = re.search(r'"WAL-Ranges":\s*(\[.*?\])', tail, re.S)
-    if match is None:
-        raise Corrupt("The backup_manifest names no WAL range.", hint="Run the backup again; see the server's log.")
-    ranges = sorted(json.loads(match.group(1)), key=lambda item: lsn_to_int(item["Start-LSN"]))
-    return WalRange(
-        timeline=int(ranges[-1]["Timeline"]),
-        start_lsn=ranges[0]["Start-LSN"],
-        stop_lsn=ranges[-1]["End-LSN"],
-        segment_size=segment_size,
-    )
+    try:
+        listed = json.loads(match.group(1)) if match else []
+        ranges = sorted(listed, key=lambda item: lsn_to_int(item["Start-LSN"]))
+        return WalRange(
+            timeline=int(ranges[-1]["Timeline"]),
+            start_lsn=ranges[0]["Start-LSN"],
+            stop_lsn=ranges[-1]["End-LSN"],
+            segment_size=segment_size,
+        )
+    except (ValueError, LookupError, TypeError, BadInput) as exc:
+        raise Corrupt(
+            f"The backup_manifest names no WAL range that can be read: {exc!r}.",
+            hint="Run the backup again; see the server's log.",
+        ) from exc
