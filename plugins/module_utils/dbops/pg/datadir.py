@@ -3,12 +3,27 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 from typing import Optional
 
 from ..errors import Corrupt, NotFound
 from .tools import Tools
+
+RESTORED = "dbops_restored.json"
+
+
+def restored_as(data_directory: str) -> str:
+    """The id of the restore that this data directory comes from; empty when it never was restored, or we may not look.
+
+    A restored cluster goes on in the timeline of the original, from an earlier position: only this tells them apart.
+    """
+    try:
+        with open(os.path.join(data_directory, RESTORED), encoding="utf-8") as stream:
+            return str(json.load(stream)["id"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return ""
 
 
 def major_version(data_directory: str) -> Optional[int]:
@@ -18,6 +33,32 @@ def major_version(data_directory: str) -> Optional[int]:
             return int(stream.read().strip())
     except (OSError, ValueError):
         return None
+
+
+def tablespace_links(data_directory: str, *, follow: bool = True) -> dict[int, str]:
+    """Where the tablespaces lie, by oid: the real directory, or with `follow=False` what the link says."""
+    directory = os.path.join(data_directory, "pg_tblspc")
+    try:
+        names = [name for name in os.listdir(directory) if name.isdigit()]
+    except OSError:
+        return {}
+    links = {int(name): os.path.join(directory, name) for name in names}
+    read = os.path.realpath if follow else os.readlink
+    return {oid: read(path) for oid, path in links.items() if os.path.islink(path)}
+
+
+def running_elsewhere() -> list[str]:
+    """Data directories of the servers on this host, as far as we may look."""
+    found = set()
+    for entry in os.listdir("/proc"):
+        if entry.isdigit():
+            try:
+                directory = os.readlink(f"/proc/{entry}/cwd")
+            except OSError:
+                continue
+            if os.path.isfile(os.path.join(directory, "postmaster.pid")):
+                found.add(directory)
+    return sorted(found)
 
 
 def control_data(tools: Tools, data_directory: str) -> dict[str, str]:

@@ -8,16 +8,20 @@ combine → WAL → tablespace links → flush to disk → pg_control → swap i
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import platform
+import secrets
 import shutil
 import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from datetime import datetime, timezone
 from typing import Any, Optional
 
-from ..errors import BadInput, Refused
+from ..errors import BadInput, Refused, Unreachable
 from ..pg import control
+from ..pg.datadir import RESTORED, running_elsewhere
 from ..pg.osuser import Identity, cluster_identity
 from ..pg.tools import Tools, find_tools
 from ..progress import Meter, Progress, Step
@@ -28,7 +32,7 @@ from . import place
 from .durable import Flusher, write_durably
 from .extract import extract
 from .select import select
-from .unpack import CONTROL, Job, drop_signals, fetch, link_tablespaces, verify
+from .unpack import CONTROL, Job, fetch, leave_out, link_tablespaces, verify
 
 
 @dataclass(frozen=True)
@@ -105,7 +109,7 @@ def plan(settings: Settings, request: Request) -> RestorePlan:
         place.require_stopped(data.path)
     identity = _identity(settings, data.path)
     tools = _tools(settings, request, entry.record, identity, len(chain) > 1)
-    tablespaces = _tablespaces(entry.record, request)
+    tablespaces = _tablespaces(entry.record, request, data, settings.host.data_directory)
     needed = _check_space(chain, data, tablespaces)
     return RestorePlan(
         settings=settings,
@@ -124,6 +128,15 @@ def plan(settings: Settings, request: Request) -> RestorePlan:
 def run(plan: RestorePlan, progress: Progress) -> dict[str, Any]:
     """Do it. Old data is never removed; on failure what was unpacked is, and the old cluster stays in its place."""
     clock = _Clock()
+    if plan.data.occupied and os.path.exists(os.path.join(plan.data.path, place.NOTE)):
+        plan = _after_half_swap(plan, progress)
+    with _explained(plan):
+        meter, moved, config = _fill_and_swap(plan, clock, progress)
+    version = _start(plan, clock) if plan.request.start else None
+    return _result(plan, meter, clock, moved, config, version)
+
+
+def _fill_and_swap(plan: RestorePlan, clock: _Clock, progress: Progress) -> tuple[Meter, place.Moved, Optional[str]]:
     places = [plan.data, *plan.tablespaces.values()]
     job = Job(plan.repository, plan.chain, plan.identity, plan.programs, plan.tablespaces)
     with plan.repository.restoring():
@@ -134,10 +147,11 @@ def run(plan: RestorePlan, progress: Progress) -> dict[str, Any]:
             with clock.phase("fetch_and_extract_s"):
                 control_file = fetch(job, root, roots, meter, progress)
             link_tablespaces(job, root)
-            drop_signals(root)
+            leave_out(root)
             if plan.request.verify or len(plan.chain) > 1:
                 with clock.phase("verify_s"):
                     verify(job, root, control_file, progress)
+            _mark_as_restored(root, plan.record)
             with clock.phase("sync_s"):
                 progress.report(Step("flush to disk", meter.done_bytes, meter.done_bytes))
                 for path in {root, *roots.values()}:
@@ -151,9 +165,7 @@ def run(plan: RestorePlan, progress: Progress) -> dict[str, Any]:
             for item in places:
                 place.discard(item)
             raise
-        config = _restore_config(plan)
-    version = _start(plan, clock) if plan.request.start else None
-    return _result(plan, meter, clock, moved, config, version)
+        return meter, moved, _restore_config(plan)
 
 
 # -- plan: how
@@ -182,7 +194,9 @@ def _tools(
     return tools
 
 
-def _tablespaces(record: BackupRecord, request: Request) -> dict[int, place.Place]:
+def _tablespaces(
+    record: BackupRecord, request: Request, data: place.Place, own: Optional[str]
+) -> dict[int, place.Place]:
     known = {str(space.oid) for space in record.tablespaces} | {space.name for space in record.tablespaces}
     for key in request.tablespace_map:
         if key not in known:
@@ -195,6 +209,10 @@ def _tablespaces(record: BackupRecord, request: Request) -> dict[int, place.Plac
         if path is None:
             path = os.path.join(request.tablespace_root, str(space.oid)) if request.tablespace_root else space.path
         found[space.oid] = place.judge(path, in_place=request.in_place, cluster=False)
+    place.require_apart([data, *found.values()])
+    others = [path for path in [own, *running_elsewhere()] if path and os.path.realpath(path) != data.path]
+    for item in found.values():
+        place.require_not_of(item, others)
     return found
 
 
@@ -204,14 +222,11 @@ def _check_space(chain: tuple[BackupRecord, ...], data: place.Place, tablespaces
     whole = max(_plain_bytes((record,)) or 0, record.database_bytes or 0)
     apart = 0 if len(chain) == 1 else (_plain_bytes(chain) or 0)
     needed = whole + apart
-    free = shutil.disk_usage(os.path.dirname(data.path)).free
-    elsewhere = any(
-        os.stat(os.path.dirname(item.path)).st_dev != os.stat(os.path.dirname(data.path)).st_dev
-        for item in tablespaces.values()
-    )
+    free = shutil.disk_usage(data.disk).free
+    elsewhere = any(os.stat(item.disk).st_dev != os.stat(data.disk).st_dev for item in tablespaces.values())
     if free < needed and not elsewhere:
         raise Refused(
-            f"Restoring {record.label} needs about {needed} bytes, and {os.path.dirname(data.path)} has {free}.",
+            f"Restoring {record.label} needs about {needed} bytes, and {data.disk} has {free}.",
             hint="Free space there, or restore to another target.",
         )
     return needed
@@ -245,6 +260,33 @@ def _warnings(record: BackupRecord) -> Iterator[str]:
 
 
 # -- run: how
+
+
+def _after_half_swap(before: RestorePlan, progress: Progress) -> RestorePlan:
+    """The plan anew, after a restore that was killed in the middle of its swap has been undone."""
+    _stop_old(before)
+    for path in place.undo_half_swap(before.data.path):
+        progress.warn(f"An earlier restore had been interrupted: what it had put in is now {path}.")
+    return plan(before.settings, before.request)
+
+
+@contextlib.contextmanager
+def _explained(plan: RestorePlan) -> Iterator[None]:
+    """The store and the tools explain themselves; what is left are the target's own file systems."""
+    try:
+        yield
+    except OSError as exc:
+        raise Unreachable(
+            f"Cannot restore {plan.record.label} into {plan.data.path}: {exc.filename or ''} {exc.strerror or exc}.",
+            hint="Free space there, look at its owner and mode, or choose another target; then run again.",
+        ) from exc
+
+
+def _mark_as_restored(root: str, record: BackupRecord) -> None:
+    """From here on the cluster has a history of its own; see `restored_as`."""
+    now = datetime.now(timezone.utc)
+    mark = {"id": f"{now:%Y%m%dT%H%M%SZ} {secrets.token_hex(8)}", "label": record.label}
+    write_durably(os.path.join(root, RESTORED), (json.dumps(mark) + "\n").encode())
 
 
 def _stop_old(plan: RestorePlan) -> None:

@@ -8,20 +8,24 @@ cluster whole, in one place or the other, and a second run starts clean.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
+import re
 import shutil
+from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime, timezone
 from typing import Any, Optional
 
-from ..errors import BadInput, NotFound, Refused
-from ..pg.datadir import major_version, postmaster_pid
+from ..errors import BadInput, Corrupt, NotFound, Refused
+from ..pg.datadir import major_version, postmaster_pid, tablespace_links
 from ..pg.osuser import Identity
 from .durable import fsync_directory, write_durably
 
 PARTIAL = ".dbops-restore"
 NOTE = "dbops_moved_aside.json"
+_TABLESPACE = re.compile(r"PG_\d+_\d+")  # what the server makes in a tablespace's directory, one for each version
 
 
 @dataclass(frozen=True)
@@ -31,6 +35,11 @@ class Place:
     path: str
     occupied: bool  # by something that will be moved aside
     keep_directory: bool  # an empty mount point: filled as it is, since it cannot be renamed
+
+    @property
+    def disk(self) -> str:
+        """A directory that exists on the file system that will be filled."""
+        return self.path if self.keep_directory else os.path.dirname(self.path)
 
     @property
     def partial(self) -> str:
@@ -62,6 +71,8 @@ def judge(path: str, *, in_place: bool, cluster: bool) -> Place:
         )
     if cluster and major_version(path) is None:
         raise Refused(f"{path} is not empty and holds no cluster.", hint="It is not ours to move: empty it yourself.")
+    if not cluster and not all(_TABLESPACE.fullmatch(name) for name in os.listdir(path)):
+        raise Refused(f"{path} is not empty and is no tablespace.", hint="It is not ours to move: name another place.")
     if os.path.ismount(path):
         raise Refused(
             f"{path} is a mount point and cannot be moved aside.",
@@ -79,6 +90,27 @@ def require_stopped(path: str) -> None:
         )
 
 
+def require_apart(places: Iterable[Place]) -> None:
+    """No place may lie in another one: swapping the outer would take the inner along."""
+    paths = sorted(os.path.realpath(place.path) for place in places)
+    for outer, inner in zip(paths, paths[1:]):
+        if inner == outer or inner.startswith(outer + os.sep):
+            raise BadInput(
+                f"{inner} and {outer} cannot both be restored into.",
+                hint="Map each tablespace to a directory of its own, outside the data directory.",
+            )
+
+
+def require_not_of(place: Place, others: Iterable[str]) -> None:
+    """A tablespace that another cluster still links to stays where it is: that cluster would lose it."""
+    for data_directory in others:
+        if os.path.realpath(place.path) in tablespace_links(data_directory).values():
+            raise Refused(
+                f"{place.path} is a tablespace of the cluster in {data_directory}.",
+                hint="Map it to another directory, or restore in place of that cluster.",
+            )
+
+
 def prepare(place: Place, owner: Identity) -> str:
     """The empty private directory to fill; what a killed restore left of it is removed first."""
     if place.keep_directory:
@@ -92,8 +124,17 @@ def prepare(place: Place, owner: Identity) -> str:
 
 
 def discard(place: Place) -> None:
+    """Remove what was unpacked; a mount point was empty and is emptied again."""
     if not place.keep_directory:
         shutil.rmtree(place.partial, ignore_errors=True)
+        return
+    with os.scandir(place.path) as entries:
+        for entry in entries:
+            if entry.is_dir(follow_symlinks=False):
+                shutil.rmtree(entry.path, ignore_errors=True)
+            else:
+                with contextlib.suppress(OSError):
+                    os.unlink(entry.path)
 
 
 @dataclass(frozen=True)
@@ -109,19 +150,62 @@ class Moved:
 
 def swap(data: Place, tablespaces: dict[int, Place], *, label: str, now: Optional[datetime] = None) -> Moved:
     """Old directories aside, new ones in. The data directory last, so that nothing half-swapped can be started."""
-    stamp = f"{now or datetime.now(timezone.utc):%Y%m%dT%H%M%SZ}"
+    stamp = _stamp(now)
     aside = {place.path: f"{place.path}.before-{stamp}" for place in (data, *tablespaces.values()) if place.occupied}
+    for taken in filter(os.path.lexists, aside.values()):
+        raise Refused(f"{taken} is in the way.", hint="Run the restore again: the next one has another name.")
     if data.occupied:
         _leave_note(data.path, aside, label)
-    for oid, place in tablespaces.items():
-        if place.occupied:
-            os.rename(place.path, aside[place.path])
-            relink(data.path, oid, place.path, aside[place.path])
-        _move_in(place)
+    try:
+        for place in tablespaces.values():
+            if place.occupied:
+                os.rename(place.path, aside[place.path])
+                relink(data.path, place.path, aside[place.path])
+            _move_in(place)
+    except BaseException:
+        undo_half_swap(data.path, now=now)
+        raise
     if data.occupied:
         os.rename(data.path, aside[data.path])
     _move_in(data)
     return Moved(aside)
+
+
+def undo_half_swap(data_directory: str, *, now: Optional[datetime] = None) -> list[str]:
+    """Give the old cluster its tablespaces back, of which a restore that ended in the middle had moved some aside.
+
+    Only such a restore leaves its note in a data directory that is still in its place. What it had put in goes to
+    `<place>.interrupted-<UTC>`; those paths are returned.
+    """
+    path = os.path.join(data_directory, NOTE)
+    if not os.path.isfile(path):
+        return []
+    moved, _restored = read_note(path)
+    interrupted = []
+    for place, aside in moved.items():
+        if place != data_directory and os.path.isdir(aside):
+            if os.path.isdir(place):
+                interrupted.append(f"{place}.interrupted-{_stamp(now)}")
+                os.rename(place, interrupted[-1])
+            os.rename(aside, place)
+            relink(data_directory, aside, place)
+            fsync_directory(os.path.dirname(place))
+    os.unlink(path)
+    return interrupted
+
+
+def read_note(path: str) -> tuple[dict[str, str], str]:
+    """What a restore moved aside, place → where it lies, and the label that it restored."""
+    try:
+        with open(path, encoding="utf-8") as stream:
+            note = json.load(stream)
+        return {str(place): str(aside) for place, aside in note["moved"].items()}, str(note["restored"])
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as exc:
+        raise Corrupt(f"{path} cannot be read: {exc!r}.", hint="Move the directories by hand.") from exc
+
+
+def _stamp(now: Optional[datetime]) -> str:
+    return f"{now or datetime.now(timezone.utc):%Y%m%dT%H%M%SZ}"
 
 
 def _move_in(place: Place) -> None:
@@ -137,12 +221,16 @@ def _leave_note(data_directory: str, aside: dict[str, str], label: str) -> None:
     write_durably(os.path.join(data_directory, NOTE), (json.dumps(note, indent=1) + "\n").encode())
 
 
-def relink(data_directory: str, oid: int, old: str, new: str) -> None:
-    """Let the old cluster's link follow its tablespace, so that it still starts from where it now lies."""
-    link = os.path.join(data_directory, "pg_tblspc", str(oid))
-    if os.path.islink(link) and os.path.normpath(os.readlink(link)) == old:
-        owner = os.lstat(link)
-        os.unlink(link)
-        os.symlink(new, link)
-        if os.geteuid() == 0:
-            os.lchown(link, owner.st_uid, owner.st_gid)
+def relink(data_directory: str, old: str, new: str) -> None:
+    """Let a cluster's link follow its tablespace, so that it still starts from where it now lies."""
+    for oid, path in tablespace_links(data_directory, follow=False).items():
+        if os.path.normpath(path) == old:
+            link = os.path.join(data_directory, "pg_tblspc", str(oid))
+            fresh = f"{link}.new"
+            owner = os.lstat(link)
+            with contextlib.suppress(FileNotFoundError):
+                os.unlink(fresh)
+            os.symlink(new, fresh)
+            if os.geteuid() == 0:
+                os.lchown(fresh, owner.st_uid, owner.st_gid)
+            os.rename(fresh, link)  # at once: a cluster without the link would start, and miss the tablespace

@@ -7,7 +7,6 @@ The note that the restore left in the old directory says what belongs where; not
 from __future__ import annotations
 
 import glob
-import json
 import os
 from dataclasses import dataclass
 from datetime import datetime, timezone
@@ -20,7 +19,7 @@ from ..pg.osuser import cluster_identity
 from ..pg.tools import Tools, find_tools
 from ..settings import Settings
 from .durable import fsync_directory
-from .place import NOTE, relink, require_stopped
+from .place import NOTE, read_note, relink, require_stopped
 
 
 @dataclass(frozen=True)
@@ -68,12 +67,7 @@ def plan(
             f"Nothing lies aside of {path}: there is no {path}.before-<time> with a note of a restore.",
             hint="Only a restore in place can be rolled back.",
         )
-    try:
-        with open(notes[-1], encoding="utf-8") as stream:
-            note = json.load(stream)
-        moved, restored = {str(k): str(v) for k, v in note["moved"].items()}, str(note["restored"])
-    except (OSError, ValueError, KeyError, AttributeError) as exc:
-        raise Corrupt(f"{notes[-1]} cannot be read: {exc!r}.", hint="Move the directories by hand.") from exc
+    moved, restored = read_note(notes[-1])
     for place, aside in moved.items():
         if not os.path.isdir(aside) and (place == path or not os.path.isdir(place)):
             raise Refused(
@@ -83,7 +77,7 @@ def plan(
         raise Refused(f"{notes[-1]} is about {next(iter(moved), 'nothing')}, not {path}.", hint="Name that directory.")
     if not stop:
         require_stopped(path)
-    stamp = f"{now or datetime.now(timezone.utc):%Y%m%dT%H%M%SZ}"
+    stamp = _begun(path, moved[path]) or f"{now or datetime.now(timezone.utc):%Y%m%dT%H%M%SZ}"
     tools = _tools(settings, moved[path]) if stop or start else None
     return RollbackPlan(path, restored, moved, stamp, settings, tools, stop, start, start_options)
 
@@ -105,10 +99,8 @@ def run(plan: RollbackPlan) -> dict[str, Any]:
             continue  # an earlier run, killed later on, has brought this one back
         if os.path.isdir(place):
             os.rename(place, away[place])
-        for oid in _links_to(old_data, aside):
-            relink(old_data, oid, aside, place)
-        for oid in _links_to(away[plan.target], place):
-            relink(away[plan.target], oid, place, away[place])
+        relink(old_data, aside, place)
+        relink(away[plan.target], place, away[place])
         os.rename(aside, place)
         fsync_directory(os.path.dirname(place))
     os.rename(old_data, plan.target)
@@ -124,11 +116,12 @@ def run(plan: RollbackPlan) -> dict[str, Any]:
     }
 
 
-def _links_to(data_directory: str, path: str) -> list[int]:
-    directory = os.path.join(data_directory, "pg_tblspc")
-    names = os.listdir(directory) if os.path.isdir(directory) else []
-    links = [name for name in names if name.isdigit() and os.path.islink(os.path.join(directory, name))]
-    return [int(name) for name in links if os.path.normpath(os.readlink(os.path.join(directory, name))) == path]
+def _begun(target: str, aside: str) -> Optional[str]:
+    """The stamp of a rollback of this very restore that was killed: what it moved away belongs together."""
+    if os.path.isdir(target):
+        return None
+    done = [path.rsplit("-", 1)[1] for path in glob.glob(glob.escape(target) + ".rolled-back-*")]
+    return max((stamp for stamp in done if stamp >= aside.rsplit("-", 1)[1]), default=None)
 
 
 def _tools(settings: Settings, old_data: str) -> Tools:

@@ -14,6 +14,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Callable, Optional
 
+from ..errors import Corrupt
 from ..pg.osuser import Identity
 from ..pg.tools import Tools
 from ..progress import Meter, Progress, Step
@@ -21,10 +22,11 @@ from ..repo.record import BackupRecord, StoredObject
 from ..repo.repository import Repository
 from .durable import Flusher, write_durably
 from .extract import extract
-from .place import Place
+from .place import NOTE, Place
 
 CONTROL = "global/pg_control"
-_SIGNALS = ("standby.signal", "recovery.signal")  # a standby's backup brings its own; restored, it is a primary
+# A standby's backup brings its signal file, and restored it is a primary. A note of an earlier restore is not ours.
+_LEFT_OUT = ("standby.signal", "recovery.signal", NOTE)
 
 
 @dataclass(frozen=True)
@@ -47,7 +49,7 @@ def fetch(job: Job, root: str, roots: Mapping[int, str], meter: Meter, progress:
     if len(job.chain) == 1:
         held = _unpack(job, job.record, root, roots, meter)
         _unpack_wal(job, root)
-        return held[CONTROL][0]
+        return held[CONTROL]
     parts = [os.path.join(f"{root}.chain", record.label) for record in job.chain]
     shutil.rmtree(f"{root}.chain", ignore_errors=True)
     try:
@@ -61,12 +63,10 @@ def fetch(job: Job, root: str, roots: Mapping[int, str], meter: Meter, progress:
     return None
 
 
-def _unpack(
-    job: Job, record: BackupRecord, root: str, roots: Mapping[int, str], meter: Meter
-) -> dict[str, tuple[bytes, int]]:
+def _unpack(job: Job, record: BackupRecord, root: str, roots: Mapping[int, str], meter: Meter) -> dict[str, bytes]:
     """One backup's archives. pg_control is held back: without it nothing can start what is not complete yet."""
     flusher = Flusher(root)
-    held: dict[str, tuple[bytes, int]] = {}
+    held: dict[str, bytes] = {}
 
     def count(size: int) -> None:
         meter.add(size)
@@ -84,6 +84,8 @@ def _unpack(
                 on_bytes=count,
             )
             held.update(done.held)
+    if CONTROL not in held:
+        raise Corrupt(f"{record.label} brings no {CONTROL}.", hint="Restore another backup.")
     _write_object(job, record, record.of_kind("manifest")[0], os.path.join(root, "backup_manifest"))
     return held
 
@@ -101,7 +103,7 @@ def _unpack_part(job: Job, record: BackupRecord, part: str, meter: Meter) -> Non
     held = _unpack(job, record, part, roots, meter)
     for oid, path in roots.items():
         _link(part, oid, path, job.identity)
-    write_durably(os.path.join(part, CONTROL), held[CONTROL][0])
+    write_durably(os.path.join(part, CONTROL), held[CONTROL])
 
 
 def _combine(job: Job, parts: list[str], root: str, roots: Mapping[int, str]) -> None:
@@ -135,8 +137,9 @@ def _link(root: str, oid: int, path: str, owner: Identity) -> None:
     owner.give(link)
 
 
-def drop_signals(root: str) -> None:
-    for name in _SIGNALS:
+def leave_out(root: str) -> None:
+    """Remove what was true where the backup was taken, and is not here."""
+    for name in _LEFT_OUT:
         with contextlib.suppress(FileNotFoundError):
             os.unlink(os.path.join(root, name))
 
@@ -149,7 +152,7 @@ def verify(job: Job, root: str, control_file: Optional[bytes], progress: Progres
         _link(root, oid, item.partial, job.identity)
     if control_file is not None:
         write_durably(os.path.join(root, CONTROL), control_file)
-    ignore = [f"--ignore={name}" for name in ("tablespace_map", *_SIGNALS)]
+    ignore = [f"--ignore={name}" for name in ("tablespace_map", *_LEFT_OUT)]
     try:
         job.programs().run("pg_verifybackup", ["--no-parse-wal", "--quiet", *ignore, root])
     finally:
