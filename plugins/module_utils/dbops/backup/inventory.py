@@ -15,6 +15,7 @@ from typing import Any
 
 from ..errors import DbopsError
 from ..pg.connection import Connection, connected
+from ..pg.datadir import restored_as
 from ..pg.server import Server
 
 _SECRET_SETTINGS = re.compile(r"conninfo|passphrase|password|secret|token", re.I)
@@ -26,6 +27,7 @@ def facts(server: Server) -> dict[str, str]:
     """The few facts that decide whether a restore elsewhere is safe; they stand in backup.json itself."""
     known = {"data_checksums": server.settings.get("data_checksums", "")}
     if server.local:
+        known["restored"] = restored_as(server.data_directory)
         known["os"] = _os_name()
         known["libc"] = " ".join(part for part in platform.libc_ver() if part)
     return {name: value for name, value in known.items() if value}

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Optional
 
-from ..errors import Refused
+from ..errors import Corrupt, Refused
 from ..pg.wal import int_to_lsn, lsn_to_int
 from ..repo.record import BackupRecord
 from ..repo.repository import Catalog
@@ -33,6 +33,7 @@ class Facts:
     system_identifier: str
     data_checksums: str
     summaries: Optional[Sequence[Summary]]
+    restored: str = ""  # which restore the data directory comes from
 
 
 @dataclass(frozen=True)
@@ -60,11 +61,17 @@ def choose_parent(catalog: Catalog, facts: Facts, *, max_chain: int) -> Choice:
     if not mine:
         return Choice(None, "there is no backup of this system yet to build on")
     parent = mine[0]
-    chain = catalog.chain(parent.label)
+    try:
+        chain = catalog.chain(parent.label)
+    except Corrupt as error:
+        return Choice(None, error.message)
     if len(chain) > max_chain:
         return Choice(None, f"the chain on {chain[0].label} already has {len(chain) - 1} incrementals (max_chain)")
     if parent.extra.get("data_checksums", "") != facts.data_checksums:
         return Choice(None, f"data checksums were switched since {parent.label}")
+    if parent.extra.get("restored", "") != facts.restored:
+        # Both went on from the same position in WAL, each with changes of its own, and no summary tells them apart.
+        return Choice(None, f"the cluster was restored since {parent.label}")
     gap = _gap(parent, facts.summaries)
     if gap:
         return Choice(None, gap)

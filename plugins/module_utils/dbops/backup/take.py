@@ -24,6 +24,7 @@ from ..repo.repository import Catalog, Repository, open_repository
 from ..settings import Settings
 from ..store import AlreadyThere
 from . import logical, physical
+from .inventory import facts
 from .parent import FIRST_MAJOR, Facts, Summary, choose_parent
 from .work import Work
 
@@ -188,14 +189,15 @@ def _finish(work: Work, method: Callable[[Work], BackupRecord]) -> BackupRecord:
 def _physical_kind(settings: Settings, server: Server, catalog: Catalog) -> tuple[str, Optional[BackupRecord], str]:
     if settings.backup.type == "full":
         return "full", None, "asked for"
-    facts = Facts(
+    known = Facts(
         major=server.major,
         summarize_wal=server.settings.get("summarize_wal") == "on",
         system_identifier=server.system_identifier,
         data_checksums=server.settings.get("data_checksums", ""),
         summaries=_summaries(server) if server.major >= FIRST_MAJOR else None,
+        restored=facts(server).get("restored", ""),
     )
-    choice = choose_parent(catalog, facts, max_chain=settings.backup.max_chain)
+    choice = choose_parent(catalog, known, max_chain=settings.backup.max_chain)
     if choice.parent is None:
         return "full", None, f"a full one instead of an incremental: {choice.reason}"
     return "incremental", choice.parent, choice.reason
