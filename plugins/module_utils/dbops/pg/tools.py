@@ -43,6 +43,12 @@ class Tools:
             output = process.stdout.read() if process.stdout else b""
         return output.decode("utf-8", "replace")
 
+    def lines(self, program: str, arguments: Sequence[str]) -> Iterator[str]:
+        """Its standard output line by line, however much there is of it; ToolFailed at the end as `run`."""
+        with self.started(program, arguments, stdout=subprocess.PIPE) as process:
+            for raw in process.stdout or ():
+                yield raw.decode("utf-8", "replace").rstrip("\n")
+
     @contextlib.contextmanager
     def started(
         self,
