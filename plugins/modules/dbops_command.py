@@ -107,6 +107,8 @@ error_code:
   sample: bad_input
 """
 
+from typing import Any
+
 from ansible.module_utils.basic import AnsibleModule
 
 from ..module_utils.dbops.cli import install
@@ -132,9 +134,16 @@ def main() -> None:
         result = plan.preview() if module.check_mode else install.run(plan)
     except DbopsError as error:
         module.fail_json(msg=str(error), hint=error.hint, error_code=error.error_code, exception=error.__cause__)
-    before = {"version": result["version_before"], "files": [*result["removed"]]}
-    after = {"version": result["version"], "files": result["written"]}
-    module.exit_json(**result, diff={"before": before if plan.needed else after, "after": after})
+    after = {"version": result["version"]}
+    before = {"version": result["version_before"]} if plan.needed else after
+    module.exit_json(**result, diff=[{"before": before, "after": after}, *_files(result)])
+
+
+def _files(result: dict[str, Any]) -> list[dict[str, str]]:
+    """What is written and removed; a first installation is told in one line."""
+    written = result["written"] if result["version_before"] else [f"{len(result['written'])} files"]
+    shown = [*(f"write {path}" for path in written), *(f"remove {path}" for path in result["removed"])]
+    return [{"prepared": "\n".join(shown) + "\n"}] if result["changed"] else []
 
 
 if __name__ == "__main__":
