@@ -40,32 +40,62 @@ def flat_tar(directory: str) -> Iterator[bytes]:
 
 
 def unpack_flat(chunks: Iterable[bytes], directory: str, *, what: str) -> list[str]:
-    """Write the tar's files directly into `directory`; Corrupt for links, odd names, or an early end. Their paths."""
+    """Write the tar's files directly into `directory`; their paths. Corrupt for links, odd names, or an early end."""
     written: list[str] = []
-    source = Chunked(chunks)
+    for name, content in _files(chunks, what):
+        path = os.path.join(directory, name)
+        try:
+            with open(path, "xb") as file:
+                for chunk in content:
+                    file.write(chunk)
+        except FileExistsError as exc:
+            raise Corrupt(f"{what} holds {name!r} twice.", hint="Do not trust this file.") from exc
+        written.append(path)
+    return written
+
+
+def names_in(chunks: Iterable[bytes], *, what: str) -> set[str]:
+    """The names of the tar's files, all of it read; Corrupt as in `unpack_flat`."""
+    names = set()
+    for name, content in _files(chunks, what):
+        names.add(name)
+        for _chunk in content:
+            pass
+    return names
+
+
+def _files(chunks: Iterable[bytes], what: str) -> Iterator[tuple[str, Iterator[bytes]]]:
+    """Each file's name with its content, which is to be read before the next one; at the end the end is checked."""
+    source = _Chunked(chunks)
     try:
         with tarfile.open(fileobj=cast("IO[bytes]", source), mode="r|") as archive:
             for entry in archive:
-                if entry.isdir():
-                    continue
-                path = os.path.join(directory, _plain_name(entry, what))
-                content = archive.extractfile(entry)
-                assert content is not None  # for the type checker: a plain file has content
-                with open(path, "xb") as file:
-                    left = entry.size
-                    while left:
-                        chunk = content.read(min(CHUNK, left))
-                        if not chunk:
-                            raise tarfile.ReadError("unexpected end of data")
-                        left -= len(chunk)
-                        file.write(chunk)
-                written.append(path)
-    except (tarfile.TarError, FileExistsError) as exc:
-        raise Corrupt(f"{what} is not a whole directory dump: {exc}.", hint="Take another copy of it.") from exc
+                if not entry.isdir():
+                    yield _plain_name(entry, what), _content(archive, entry, what)
+    except tarfile.TarError as exc:
+        raise _damaged(what, exc) from exc
     source.drain()
     if not source.ended_well:
         raise Corrupt(f"{what} is cut off: a tar's end is missing.", hint="Take another copy of it.")
-    return written
+
+
+def _content(archive: tarfile.TarFile, entry: tarfile.TarInfo, what: str) -> Iterator[bytes]:
+    file = archive.extractfile(entry)
+    assert file is not None  # for the type checker: a plain file has content
+    left = entry.size
+    try:
+        while left:
+            chunk = file.read(min(CHUNK, left))
+            if not chunk:
+                raise tarfile.ReadError("unexpected end of data")
+            left -= len(chunk)
+            yield chunk
+    except tarfile.TarError as exc:
+        raise _damaged(what, exc) from exc
+
+
+def _damaged(what: str, exc: tarfile.TarError) -> Corrupt:
+    return Corrupt(f"{what} is not a whole directory dump: {exc}.", hint="Take another copy of it.")
 
 
 def _plain_name(entry: tarfile.TarInfo, what: str) -> str:
@@ -75,7 +105,7 @@ def _plain_name(entry: tarfile.TarInfo, what: str) -> str:
     raise Corrupt(f"{what} holds {entry.name!r}, which no dump of pg_dump has.", hint="Do not trust this file.")
 
 
-class Chunked:
+class _Chunked:
     """Chunks as a file to read from, which remembers how the stream ended: a whole tar ends with two empty blocks."""
 
     def __init__(self, chunks: Iterable[bytes]) -> None:

@@ -112,7 +112,9 @@ def connected(
 ) -> Iterator[Connection]:
     """A connection as the cluster's OS user, closed at the end. Unreachable or NotFound say why not."""
     psycopg2 = library()
-    parameters = libpq_parameters(connection, database=database)
+    # Any database's text as UTF-8: else psycopg2 loads the codec of the database's encoding while we are somebody
+    # else, who may not be able to read Python's own files.
+    parameters = {**libpq_parameters(connection, database=database), "client_encoding": "UTF8"}
     where = described(connection)
     try:
         with acting_as(identity):
