@@ -1,0 +1,517 @@
+#!/usr/bin/python
+# Copyright (c) 2026, the dbops.postgres contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: pg_restore
+short_description: Restore a PostgreSQL cluster, or some of its databases, from a backup
+version_added: 1.0.0
+description:
+  - A physical restore unpacks a whole cluster into a data directory, incremental backups combined with what they rest
+    on.
+  - A logical restore loads databases of a dump into a running server, under names of your choice.
+  - Nothing is removed. A data directory or a database that is in the way is refused, or moved aside when that is
+    asked for.
+  - Until the very end everything happens beside the old data, so a restore that fails or is killed leaves it as it was.
+author:
+  - The dbops.postgres contributors (!UNKNOWN)
+options:
+  method:
+    description: Whether to restore a physical backup or a logical one.
+    type: str
+    choices: [physical, logical]
+    default: physical
+  label:
+    description: The backup to restore, by its label. By default the newest of the O(method).
+    type: str
+  before:
+    description:
+      - Restore the newest backup that was finished at this time, such as V(2026-11-22T13:05:00Z).
+      - A time needs its zone, Z or an offset.
+    type: str
+  validate_only:
+    description:
+      - Restore nothing. Read every byte of the backup, and of those that it rests on, and compare it with what was
+        stored.
+      - This proves that the bytes are whole. That PostgreSQL can use them, only a restore proves.
+    type: bool
+    default: false
+  confirm:
+    description:
+      - The name of the cluster, once more.
+      - Needed outside check mode whenever old data may be moved aside, with O(in_place=true) or O(existing=replace).
+    type: str
+  target:
+    description:
+      - The data directory to restore into, for O(method=physical). It must be missing or empty, unless O(in_place) is
+        set.
+      - By default that of the cluster, as the settings file or O(data_directory) names it.
+    type: path
+  in_place:
+    description: Whether to move a cluster that is in O(target) aside, to C(<target>.before-<UTC>).
+    type: bool
+    default: false
+  stop:
+    description: Whether to stop a server that runs in O(target). Without it, a running server is a reason to refuse.
+    type: bool
+    default: false
+  tablespace_map:
+    description: Directories of tablespaces, by the tablespace's name or oid. By default each goes to where it was.
+    type: dict
+    default: {}
+  tablespace_root:
+    description: A directory below which all tablespaces go that O(tablespace_map) does not name.
+    type: path
+  verify:
+    description: Whether to check the restored files with C(pg_verifybackup). A chain of incremental backups always is.
+    type: bool
+    default: false
+  start:
+    description:
+      - Whether to start the restored server with C(pg_ctl), and ask it whether it is the cluster that it should be.
+      - Where a service manager runs the server, start it by that one instead.
+    type: bool
+    default: false
+  start_options:
+    description: Options for the server that O(start) starts, as C(pg_ctl -o) takes them.
+    type: str
+    default: ''
+  config_directory:
+    description:
+      - A directory to put configuration files into that lay outside the data directory. By default they are left
+        out.
+    type: path
+  file:
+    description:
+      - A dump made by anybody, instead of a backup in the repository, for O(method=logical).
+      - C(pg_dump)'s custom format, or plain SQL, which may be compressed with gzip or zstd. It lies on the host.
+    type: path
+  databases:
+    description:
+      - Which databases to restore, and under which names, for O(method=logical).
+      - Each key is a database of the dump, its value the name that it gets, by default its own.
+      - Without it all are restored under their own names. With O(file) there is exactly one.
+    type: dict
+    default: {}
+  existing:
+    description:
+      - What to do with a database that has the wanted name already.
+      - V(replace) makes a backup of it first, and then renames it; it is never dropped.
+    type: str
+    choices: [refuse, replace]
+    default: refuse
+  disconnect:
+    description: Whether to end the sessions in a database that is replaced. Without it, they are a reason to refuse.
+    type: bool
+    default: false
+  jobs:
+    description: How many tables to load at a time, for O(method=logical).
+    type: int
+    default: 1
+  globals:
+    description:
+      - Whether to create roles and tablespaces of the backup that are missing. Those that exist are left as they
+        are.
+    type: bool
+    default: false
+  no_owner:
+    description: Whether to leave out who owns what; everything then belongs to the role that restores.
+    type: bool
+    default: false
+  no_privileges:
+    description: Whether to leave out grants.
+    type: bool
+    default: false
+  no_tablespaces:
+    description: Whether to put everything into the default tablespace.
+    type: bool
+    default: false
+  allow_errors:
+    description: Whether to go on after statements that fail, and accept other numbers of rows; both become warnings.
+    type: bool
+    default: false
+extends_documentation_fragment:
+  - dbops.postgres.attributes
+  - dbops.postgres.attributes.action_group
+  - dbops.postgres.attributes.progress
+  - dbops.postgres.cluster
+  - dbops.postgres.cluster.host
+  - dbops.postgres.connection
+attributes:
+  check_mode:
+    support: full
+    details: >-
+      Everything that can be refused is refused here too. With O(validate_only) it does the same as in a real run.
+  diff_mode:
+    support: full
+    details: Shows what is in the place of the restored data, before and after.
+  idempotent:
+    support: none
+    details: A restore is always a change. A second one is refused, unless it may move the first one's result aside.
+seealso:
+  - module: dbops.postgres.pg_backup
+  - module: dbops.postgres.pg_backup_info
+  - module: dbops.postgres.pg_restore_rollback
+"""
+
+EXAMPLES = r"""
+- name: Restore the newest backup into an empty directory
+  dbops.postgres.pg_restore:
+    cluster: main
+    target: /srv/restored
+
+- name: Go back to last night, with the old data directory moved aside
+  dbops.postgres.pg_restore:
+    cluster: main
+    before: '2026-11-22T03:00:00Z'
+    in_place: true
+    stop: true
+    start: true
+    confirm: main
+
+- name: Read a backup to its last byte
+  dbops.postgres.pg_restore:
+    cluster: main
+    label: 20261122T130500Z-full
+    validate_only: true
+
+- name: Load yesterday's shop beside today's
+  dbops.postgres.pg_restore:
+    cluster: main
+    method: logical
+    databases:
+      shop: shop_yesterday
+    jobs: 4
+
+- name: Load a dump that somebody sent
+  dbops.postgres.pg_restore:
+    cluster: main
+    method: logical
+    file: /srv/incoming/shop.sql.gz
+    databases:
+      shop: shop_copy
+    no_owner: true
+"""
+
+RETURN = r"""
+msg:
+  description: What was done, or would be, in one sentence.
+  returned: always
+  type: str
+  sample: Restored 20261122T130500Z-full into /var/lib/postgresql/18/main.
+restore:
+  description: A physical restore.
+  returned: success, with O(method=physical), unless O(validate_only)
+  type: dict
+  contains:
+    label:
+      description: The backup.
+      returned: success
+      type: str
+      sample: 20261122T130500Z-full
+    chain:
+      description: The backup and those that it rests on, the full one first.
+      returned: success
+      type: list
+      elements: str
+      sample: [20261122T130500Z-full]
+    repository:
+      description: The repository that holds it.
+      returned: success
+      type: str
+      sample: default
+    target:
+      description: The data directory.
+      returned: success
+      type: str
+      sample: /var/lib/postgresql/18/main
+    tablespaces:
+      description: The directories of the tablespaces, by oid.
+      returned: success
+      type: dict
+      sample: {'16401': /srv/fast}
+    stored_bytes:
+      description: The size of the backup, and of those that it rests on, in the repository.
+      returned: success
+      type: int
+      sample: 902341234
+    move_aside:
+      description: Whether an old data directory would be moved aside.
+      returned: in check mode
+      type: bool
+      sample: true
+    needed_bytes:
+      description: An estimate of the space that it takes, from above.
+      returned: in check mode
+      type: int
+      sample: 3851236123
+    os_user:
+      description: Who will own the files.
+      returned: in check mode
+      type: str
+      sample: postgres
+    moved_aside:
+      description: Where the old data directory is now, or V(null).
+      returned: success, outside check mode
+      type: str
+      sample: /var/lib/postgresql/18/main.before-20261122T140000Z
+    moved:
+      description: All directories that were moved aside, and where they are now.
+      returned: success, outside check mode
+      type: dict
+      sample: {/var/lib/postgresql/18/main: /var/lib/postgresql/18/main.before-20261122T140000Z}
+    restored_bytes:
+      description: The size of the restored files.
+      returned: success, outside check mode
+      type: int
+      sample: 3851236123
+    phases:
+      description: How long each phase took, in seconds.
+      returned: success, outside check mode
+      type: dict
+      sample: {fetch_and_extract_s: 11.2, sync_s: 1.4}
+    verified_manifest:
+      description: V(true) when every file was compared with the backup's manifest, or V(null) when nobody looked.
+      returned: success, outside check mode
+      type: bool
+      sample: true
+    config_directory:
+      description: Where configuration files were put, or V(null).
+      returned: success, outside check mode
+      type: str
+      sample: null
+    started:
+      description: Whether the server was started, and answered.
+      returned: success, outside check mode
+      type: bool
+      sample: true
+    server_version:
+      description: What the started server said it is, or V(null).
+      returned: success, outside check mode
+      type: str
+      sample: '18.1'
+validation:
+  description: What was read, and found to be what was stored.
+  returned: success, with O(validate_only) and O(method=physical)
+  type: dict
+  contains:
+    label:
+      description: The backup.
+      returned: success
+      type: str
+      sample: 20261122T130500Z-full
+    chain:
+      description: The backup and those that it rests on, the full one first.
+      returned: success
+      type: list
+      elements: str
+      sample: [20261122T130500Z-full]
+    verdict:
+      description: V(pass); anything else is a failure of the module.
+      returned: success
+      type: str
+      sample: pass
+    stored_bytes:
+      description: How much was read.
+      returned: success
+      type: int
+      sample: 902341234
+    objects:
+      description: Every object with its C(backup), C(name), C(stored_bytes) and C(verdict).
+      returned: success
+      type: list
+      elements: dict
+      sample: [{backup: 20261122T130500Z-full, name: base.tar.zst, stored_bytes: 902340000, verdict: pass}]
+backup:
+  description: The label of the logical backup, or V(null) for a O(file).
+  returned: success, with O(method=logical)
+  type: str
+  sample: 20261122T130500Z-dump
+file:
+  description: The O(file), or V(null) for a backup.
+  returned: success, with O(method=logical)
+  type: str
+  sample: null
+databases:
+  description: The databases.
+  returned: success, with O(method=logical)
+  type: list
+  elements: dict
+  contains:
+    source:
+      description: Its name in the dump.
+      returned: success
+      type: str
+      sample: shop
+    target:
+      description: The name that it gets.
+      returned: success
+      type: str
+      sample: shop_yesterday
+    object:
+      description: The object or file that it is read from.
+      returned: success
+      type: str
+      sample: shop.dump.zst
+    format:
+      description: The format of the dump.
+      returned: success
+      type: str
+      sample: custom
+    stored_bytes:
+      description: The size of the dump.
+      returned: success
+      type: int
+      sample: 90234123
+    replaces:
+      description: Whether there was a database of this name.
+      returned: success
+      type: bool
+      sample: false
+    sessions:
+      description: How many sessions that one had.
+      returned: success
+      type: int
+      sample: 0
+    moved_aside:
+      description: The name that it has now, or V(null).
+      returned: success
+      type: str
+      sample: null
+    tables:
+      description: How many tables were counted when it was dumped, or V(null).
+      returned: success
+      type: int
+      sample: 12
+    rows:
+      description: How many rows they had, or V(null).
+      returned: success
+      type: int
+      sample: 123456
+    tables_compared:
+      description: How many tables were found to have as many rows as when they were dumped, or V(null).
+      returned: success, outside check mode, unless O(validate_only)
+      type: int
+      sample: 12
+safety_backup:
+  description: The label of the backup that was made of what is replaced, or V(null).
+  returned: success, outside check mode, with O(method=logical), unless O(validate_only)
+  type: str
+  sample: null
+globals:
+  description: The roles and tablespaces that were created, and those that were there, or V(null) when not asked for.
+  returned: success, with O(method=logical)
+  type: dict
+  sample: {created_roles: [app], created_tablespaces: [], kept: [postgres]}
+hint:
+  description: What to do next.
+  returned: failure
+  type: str
+  sample: Restore into an empty directory, or in place (the old one is then moved aside, never removed).
+error_code:
+  description: The kind of error, which stays the same between versions while words may change.
+  returned: failure
+  type: str
+  sample: refused
+stderr_tail:
+  description: The last words of the program of PostgreSQL's that failed.
+  returned: failure of a program
+  type: str
+  sample: 'pg_verifybackup: error: "base/5/1259" is not present on disk'
+"""
+
+from typing import Any
+
+from ..module_utils._module import CONNECTION, HOST, DbopsModule
+from ..module_utils.dbops.progress import Progress
+from ..module_utils.dbops.restore import logical, physical
+from ..module_utils.dbops.restore.validate import validate
+from ..module_utils.dbops.settings import Settings
+
+WHICH = {
+    "label": {"type": "str"},
+    "before": {"type": "str"},
+}
+PHYSICAL = {
+    "target": {"type": "path"},
+    "in_place": {"type": "bool", "default": False},
+    "stop": {"type": "bool", "default": False},
+    "tablespace_map": {"type": "dict", "default": {}},
+    "tablespace_root": {"type": "path"},
+    "verify": {"type": "bool", "default": False},
+    "start": {"type": "bool", "default": False},
+    "start_options": {"type": "str", "default": ""},
+    "config_directory": {"type": "path"},
+}
+LOGICAL = {
+    "file": {"type": "path"},
+    "databases": {"type": "dict", "default": {}},
+    "existing": {"type": "str", "choices": ["refuse", "replace"], "default": "refuse"},
+    "disconnect": {"type": "bool", "default": False},
+    "jobs": {"type": "int", "default": 1},
+    "globals": {"type": "bool", "default": False},
+    "no_owner": {"type": "bool", "default": False},
+    "no_privileges": {"type": "bool", "default": False},
+    "no_tablespaces": {"type": "bool", "default": False},
+    "allow_errors": {"type": "bool", "default": False},
+}
+
+
+def main() -> None:
+    module = DbopsModule(
+        {
+            "method": {"type": "str", "choices": ["physical", "logical"], "default": "physical"},
+            "validate_only": {"type": "bool", "default": False},
+            "confirm": {"type": "str"},
+            **WHICH,
+            **PHYSICAL,
+            **LOGICAL,
+            **CONNECTION,
+            **HOST,
+        },
+        mutually_exclusive=[("label", "before", "file"), ("in_place", "file")],
+    )
+    with module.session() as (settings, progress):
+        if module.params["method"] == "logical":
+            result, before, after = _logical(module, settings, progress)
+        elif module.params["validate_only"]:
+            result = validate(settings, progress=progress, **module.given("repository", *WHICH))
+            before = after = None
+        else:
+            result, before, after = _physical(module, settings, progress)
+    module.exit(result, before=before, after=after)
+
+
+def _physical(module: DbopsModule, settings: Settings, progress: Progress) -> tuple[dict[str, Any], Any, Any]:
+    if module.params["in_place"]:
+        module.require_confirmation(f"Restoring in place moves the data of {settings.cluster} aside")
+    options = module.given("repository", *WHICH, *PHYSICAL)
+    options["tablespace_map"] = {str(name): str(path) for name, path in options["tablespace_map"].items()}
+    plan = physical.plan(settings, physical.Request(**options))
+    result = plan.preview() if module.check_mode else physical.run(plan, progress)
+    old = "the old cluster" if plan.data.occupied else None
+    aside = {"moved aside": old} if old else {}
+    return result, {plan.data.path: old}, {plan.data.path: plan.record.label, **aside}
+
+
+def _logical(module: DbopsModule, settings: Settings, progress: Progress) -> tuple[dict[str, Any], Any, Any]:
+    validate_only = module.params["validate_only"]
+    if module.params["existing"] == "replace" and not validate_only:
+        module.require_confirmation(f"Replacing databases of {settings.cluster} moves the old ones aside")
+    options = module.given("repository", "validate_only", *WHICH, *LOGICAL)
+    options["databases"] = {str(name): str(new or name) for name, new in options["databases"].items()}
+    plan = logical.plan(settings, logical.Request(**options))
+    # Reading changes nothing, so a dry run does it as well.
+    result = logical.run(plan, progress) if validate_only or not module.check_mode else plan.preview()
+    if validate_only:
+        return result, None, None
+    before = {item.target: "the old database" if item.replaces else None for item in plan.items}
+    asides = {item.aside: "the old database" for item in plan.items if item.aside}
+    return result, before, {**{item.target: plan.origin for item in plan.items}, **asides}
+
+
+if __name__ == "__main__":
+    main()
