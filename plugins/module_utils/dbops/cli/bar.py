@@ -14,6 +14,7 @@ from dataclasses import asdict
 from typing import Any, Callable, Optional, TextIO
 
 from ..progress import Silent, Step
+from . import words
 from .words import clean, duration, size
 
 _CLEAR = "\r\x1b[K"
@@ -119,14 +120,14 @@ def line(step: Step, width: int) -> str:
         if expendable:
             parts[expendable] = ""
         text = "  ".join(part for part in parts.values() if part)
-        if len(text) <= width:
+        if words.width(text) <= width:
             break
-    room = min(40, width - len(text) - 4)
+    room = min(40, width - words.width(text) - 4)
     if percent is not None and room >= 10:
         full = int(room * percent / 100)
         parts["bar"] = f"[{'#' * full}{'.' * (room - full)}]"
         text = "  ".join(part for part in parts.values() if part)
-    return text[: max(0, width)]
+    return words.cut(text, max(0, width))
 
 
 def _eta(seconds: Optional[float]) -> str:

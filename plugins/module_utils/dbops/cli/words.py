@@ -30,7 +30,7 @@ def duration(seconds: Optional[float]) -> str:
         return "-"
     whole = max(0, round(seconds))
     if whole < 60:
-        return f"{whole} s" if whole >= 10 or seconds == whole else f"{max(0.0, seconds):.1f} s"
+        return f"{whole} s" if whole >= 10 or seconds < 0 or seconds == whole else f"{seconds:.1f} s"
     if whole < 3600:
         return f"{whole // 60} min {whole % 60:02} s"
     if whole < 86400:
@@ -58,20 +58,27 @@ def clean(text: Any, *, lines: bool = False) -> str:
 def table(headings: Sequence[str], rows: Sequence[Sequence[str]], *, right: Sequence[str] = ()) -> str:
     """Columns as wide as they need to be; the last one runs free. Every cell is cleaned."""
     cells = [list(headings), *([clean(cell) for cell in row] for row in rows)]
-    widths = [max(_width(row[place]) for row in cells) for place in range(len(headings))]
+    widths = [max(width(row[place]) for row in cells) for place in range(len(headings))]
     lines = []
     for row in cells:
         parts = []
         for place, cell in enumerate(row):
-            gap = " " * (widths[place] - _width(cell))
+            gap = " " * (widths[place] - width(cell))
             parts.append(gap + cell if headings[place] in right else cell + gap)
         lines.append("  ".join(parts).rstrip())
     return "\n".join(lines)
 
 
-def _width(text: str) -> int:
+def width(text: str) -> int:
     """Places on the screen: wide characters take two, combining ones none."""
     if text.isascii():
         return len(text)
     wide = sum(unicodedata.east_asian_width(character) in "WF" for character in text)
     return len(text) + wide - sum(bool(unicodedata.combining(character)) for character in text)
+
+
+def cut(text: str, columns: int) -> str:
+    """As much of it as fits."""
+    while width(text) > columns:
+        text = text[:-1]
+    return text
