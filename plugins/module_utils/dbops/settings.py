@@ -21,6 +21,8 @@ T = TypeVar("T")
 
 DEFAULT_DIRECTORY = "/etc/dbops"
 CODECS = ("none", "gzip", "zstd", "lz4")
+ARCHIVE_CODECS = ("zstd", "gzip", "lz4")
+LEVELS = {"none": (0, 0), "gzip": (1, 9), "zstd": (1, 22), "lz4": (0, 12)}
 METHODS = ("physical", "logical")
 DUMP_FORMATS = ("custom", "directory", "plain")
 SSL_MODES = ("disable", "allow", "prefer", "require", "verify-ca", "verify-full")
@@ -72,6 +74,7 @@ class RepositorySettings:
     name: str = "default"
     type: str = "local"
     path: str = ""
+    required: bool = True  # False: WAL is acknowledged without it, and follows later
 
     def check(self) -> None:
         one_of("repositories[].type", self.type, ("local",))
@@ -94,8 +97,51 @@ class CompressionSettings:
         one_of("compression.server_side", self.server_side, ("auto", "always", "never"))
         between("compression.threads", self.threads, 0, 64)
         if self.level is not None:
-            low, high = {"none": (0, 0), "gzip": (1, 9), "zstd": (1, 22), "lz4": (0, 12)}[self.codec]
+            low, high = LEVELS[self.codec]
             between("compression.level", self.level, low, high)
+
+
+@dataclass(frozen=True)
+class ArchivingSettings:
+    """How WAL goes into the repositories and comes back for replay."""
+
+    codec: str = "zstd"  # not none: that could not carry the checksum of what it holds
+    level: Optional[int] = None  # None: the codec's fast level
+    workers: int = 2  # segments at a time, on the way out and back
+    spool_path: Optional[str] = None  # markers and prefetched WAL, outside the data directory; None: <state_path>/spool
+    spool_max_bytes: int = 1 << 30  # what the spool may take in all; prefetching stays below it
+    batch: int = 128  # how many segments the worker may be ahead of the server
+    linger_s: int = 60  # how long the worker waits for more before it ends
+    timeout_s: int = 60  # one push or one fetch; a store that hangs longer counts as away
+    get_retry_s: int = 300  # how long restore_command asks again before it says that it cannot know
+    prefetch_bytes: int = 128 << 20  # WAL fetched ahead of replay; 0: none
+    standby_get_exit: int = 1  # a standby that cannot know: 1 waits and streams on, 255 shuts it down
+    drop_wal_when_free_below: Optional[int] = None  # bytes; see wal/guard.py. None: never, the server stops first
+
+    def check(self) -> None:
+        one_of("archiving.codec", self.codec, ARCHIVE_CODECS)
+        if self.level is not None:
+            low, high = LEVELS[self.codec]
+            between("archiving.level", self.level, low, high)
+        between("archiving.workers", self.workers, 1, 64)
+        between("archiving.spool_max_bytes", self.spool_max_bytes, 0, 1 << 50)
+        between("archiving.batch", self.batch, 1, 10_000)
+        between("archiving.linger_s", self.linger_s, 0, 86_400)
+        between("archiving.timeout_s", self.timeout_s, 1, 3_600)
+        between("archiving.get_retry_s", self.get_retry_s, 0, 86_400)
+        between("archiving.prefetch_bytes", self.prefetch_bytes, 0, 1 << 40)
+        if self.standby_get_exit not in (1, 255):
+            raise BadInput(
+                f"archiving.standby_get_exit cannot be {self.standby_get_exit}.",
+                hint="Choose 1 (a standby waits and streams on) or 255 (it shuts down).",
+            )
+        if self.drop_wal_when_free_below is not None:
+            between("archiving.drop_wal_when_free_below", self.drop_wal_when_free_below, 1, 1 << 60)
+        if self.spool_path is not None and not os.path.isabs(self.spool_path):
+            raise BadInput(
+                f"archiving.spool_path must be an absolute path, got {self.spool_path!r}.",
+                hint="Begin it with a slash.",
+            )
 
 
 @dataclass(frozen=True)
@@ -161,6 +207,7 @@ class Settings:
     compression: CompressionSettings = field(default_factory=CompressionSettings)
     backup: BackupSettings = field(default_factory=BackupSettings)
     retention: RetentionSettings = field(default_factory=RetentionSettings)
+    archiving: ArchivingSettings = field(default_factory=ArchivingSettings)
 
     def check(self) -> None:
         check_cluster(self.cluster)
@@ -178,6 +225,11 @@ class Settings:
             return f"/var/lib/dbops/{self.cluster}"
         base = os.environ.get("XDG_STATE_HOME") or os.path.join(os.path.expanduser("~"), ".local", "state")
         return os.path.join(base, "dbops", self.cluster)
+
+    @property
+    def spool_path(self) -> str:
+        """Where markers and prefetched WAL lie; the scripts that the server calls hold it as it was at their making."""
+        return self.archiving.spool_path or os.path.join(self.state_path, "spool")
 
     def repository(self, name: Optional[str] = None) -> RepositorySettings:
         """The named repository, or the first one."""

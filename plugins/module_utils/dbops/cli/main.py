@@ -15,7 +15,7 @@ from typing import Any, NoReturn, Optional
 
 from .. import __version__
 from ..errors import BadInput, DbopsError, ToolFailed, Unreachable
-from . import backup, config, expire, info, restore
+from . import backup, config, expire, info, restore, wal, wal_command
 from .bar import Bar, JsonLines, Told, json_line, write
 from .door import Answer, Door
 from .words import clean
@@ -33,6 +33,8 @@ class Stopped(BaseException):
 def main(argv: Optional[Sequence[str]] = None) -> int:
     """Run the command; the exit code is 0, an error's own (see errors.py), or 128 and the signal's number."""
     arguments = list(sys.argv[1:] if argv is None else argv)
+    if wal_command.is_meant(arguments):  # the server calls: its codes, its one line
+        return wal_command.main(wal_command.without_wal(arguments))
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="backslashreplace")  # a terminal that lacks a letter is no reason to fail
@@ -74,7 +76,7 @@ def _parser() -> argparse.ArgumentParser:
     parser = _Parser(prog="dbops", description="Backups of PostgreSQL, and getting them back.", parents=[common])
     parser.add_argument("--version", action="version", version=f"dbops {__version__}")
     verbs = parser.add_subparsers(title="verbs", metavar="VERB", required=True, parser_class=_Parser)
-    for room in (backup, info, expire, restore, config):
+    for room in (backup, info, expire, restore, wal, config):
         room.add(verbs, common)
     return parser
 

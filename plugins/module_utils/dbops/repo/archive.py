@@ -3,6 +3,7 @@
 
 <cluster>/wal/<system identifier>/<timeline and log: 16 hex>/<segment><codec's suffix>     .partial and .backup alike
 <cluster>/wal/<system identifier>/<timeline>.history<codec's suffix>
+<cluster>/wal/<system identifier>/dropped/<segment>       acknowledged, but never archived: the window ends before it
 
 A key never depends on the content, so that of two writers of one name only the first can win; which content won stands
 in the stamp at the object's head (codec/stamp.py).
@@ -11,17 +12,17 @@ in the stamp at the object's head (codec/stamp.py).
 from __future__ import annotations
 
 import enum
-import hashlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Optional
 
 from ..codec.codecs import CODECS, codec_named
 from ..codec.stamp import STAMP_READ, stamp, stamped
-from ..codec.stream import Shape
+from ..codec.stream import Shape, Tally
 from ..errors import BadInput, Corrupt, NotFound, Refused
 from ..pg.walfile import Kind, WalName, wal_name
 from ..store import AlreadyThere
+from . import layout
 from .repository import Repository
 
 _SUFFIXES = {codec.suffix: name for name, codec in CODECS.items()}
@@ -40,28 +41,56 @@ class ArchivedFile:
     stored_bytes: int
 
 
+@dataclass(frozen=True)
+class PackedFile:
+    """One file compressed, for all the repositories that are to have it."""
+
+    name: WalName
+    sha256: str  # of the plain content
+    codec: str
+    chunks: tuple[bytes, ...]  # without the stamp
+
+    @property
+    def stored_bytes(self) -> int:
+        return sum(len(chunk) for chunk in self.chunks)
+
+
+def pack(name: WalName, chunks: Iterable[bytes], shape: Shape) -> PackedFile:
+    codec = codec_named(shape.codec)
+    level = codec.fast_level if shape.level is None else shape.level
+    plain = Tally()
+    packed = tuple(chunk for chunk in codec.compress(plain.watch(chunks), level=level, threads=1) if chunk)
+    return PackedFile(name, plain.side.sha256, shape.codec, packed)
+
+
 class WalArchive:
     def __init__(self, repository: Repository, system_identifier: str) -> None:
         self.repository = repository
         self.name = repository.name
         self.system_identifier = system_identifier
-        self._root = f"{repository.cluster}/wal/{system_identifier}/"
+        self._root = layout.wal_of(repository.cluster, system_identifier)
 
     def put(self, name: WalName, content: bytes, sha256: str, shape: Shape) -> Stored:
         """Durable when this returns. Refused when the name is taken by other content, which stays as it is."""
-        codec = codec_named(shape.codec)
-        level = codec.fast_level if shape.level is None else shape.level
-        taken = self._other_key(name, codec.suffix)
+        packed = pack(name, [content], shape)
+        if packed.sha256 != sha256:
+            raise Corrupt(f"{name.text} is not what was announced.", hint="Read it again.")
+        return self.put_packed(packed)
+
+    def put_packed(self, packed: PackedFile) -> Stored:
+        """The same for what is packed already."""
+        name, sha256 = packed.name, packed.sha256
+        suffix = codec_named(packed.codec).suffix
+        taken = self._other_key(name, suffix)
         if taken is None:
-            packed = codec.compress([content], level=level, threads=1)
+            whole = (stamp(packed.codec, sha256), *packed.chunks)
             try:
-                self.repository.store.put(
-                    self.key(name, codec.suffix), _after(stamp(shape.codec, sha256), packed), if_absent=True
-                )
+                self.repository.store.put(self.key(name, suffix), whole, if_absent=True, relied_on=True)
                 return Stored.NEW
             except AlreadyThere:
-                taken = self.key(name, codec.suffix)
+                taken = self.key(name, suffix)
         if self._content_of(taken) == sha256:
+            self.repository.store.settle(taken)  # its writer may have died before its fsync
             return Stored.IDENTICAL
         raise Refused(
             f"{name.text} is already in repository {self.name!r} with other content; the archived one stays.",
@@ -70,20 +99,42 @@ class WalArchive:
 
     def get(self, name: WalName) -> bytes:
         """The plain content, verified. NotFound: this repository surely lacks it; Corrupt: it has it damaged."""
+        return b"".join(self.stream(name))
+
+    def stream(self, name: WalName) -> Iterator[bytes]:
+        """The plain content in chunks; errors as of `get`. Corrupt may come after the last chunk: use none before."""
         key, codec = self._locate(name)
-        raw = b"".join(self.repository.store.get(key))
-        expected = stamped(raw)
+        where = f"{key} in repository {self.name!r}"
+        expected = self._content_of(key)
         if expected is None:
-            raise Corrupt(f"{key} in repository {self.name!r} has no checksum at its head.", hint="Use another copy.")
+            raise Corrupt(f"{where} has no checksum at its head.", hint="Use another copy.")
+        plain = Tally()
         try:
-            content = b"".join(codec_named(codec).decompress([raw]))
+            yield from plain.watch(codec_named(codec).decompress(self.repository.store.get(key)))
         except Corrupt as exc:
-            raise Corrupt(f"{key} in repository {self.name!r}: {exc.message}", hint=exc.hint) from exc
-        if hashlib.sha256(content).hexdigest() != expected:
-            raise Corrupt(
-                f"{key} in repository {self.name!r} is damaged: its checksum differs.", hint="Use another copy."
-            )
-        return content
+            raise Corrupt(f"{where}: {exc.message}", hint=exc.hint) from exc
+        if plain.side.sha256 != expected:
+            raise Corrupt(f"{where} is damaged: its checksum differs.", hint="Use another copy.")
+
+    def content_of(self, name: WalName) -> Optional[str]:
+        """The sha256 that the archived file claims for its content, None where it has none; NotFound as of `get`."""
+        return self._content_of(self._locate(name)[0])
+
+    def is_known(self) -> bool:
+        """Whether this repository has anything of this system at all; an empty mount point has not."""
+        return self.system_identifier in self.repository.store.children(layout.wal(self.repository.cluster))
+
+    def mark_dropped(self, segment: str, reason: str) -> None:
+        """Say for ever that this segment was given up: recovery cannot pass it."""
+        key = f"{layout.dropped(self.repository.cluster, self.system_identifier)}{segment}"
+        try:
+            self.repository.store.put(key, [f"{reason}\n".encode()], if_absent=True, relied_on=True)
+        except AlreadyThere:
+            self.repository.store.settle(key)
+
+    def dropped(self) -> list[str]:
+        prefix = layout.dropped(self.repository.cluster, self.system_identifier)
+        return [item.key[len(prefix) :] for item in self.repository.store.list(prefix)]
 
     def has(self, name: WalName) -> bool:
         try:
@@ -136,11 +187,6 @@ class WalArchive:
 
     def _content_of(self, key: str) -> Optional[str]:
         return stamped(b"".join(self.repository.store.get(key, length=STAMP_READ)))
-
-
-def _after(head: bytes, rest: Iterator[bytes]) -> Iterator[bytes]:
-    yield head
-    yield from rest
 
 
 def _is_wal(text: str) -> bool:

@@ -5,6 +5,8 @@
 <root>/<cluster>/backups/<label>/backup.json    written last: a backup exists when this does
 <root>/<cluster>/backups/<label>/<object>
 <root>/<cluster>/proofs/<label>/<UTC>.json      <root>/<cluster>/holds/<label>.json
+<root>/<cluster>/wal/<system identifier>/...    see archive.py
+<root>/<cluster>/adopted/<system identifier>.json
 """
 
 from __future__ import annotations
@@ -63,6 +65,23 @@ def hold(cluster: str, label: str) -> str:
 
 def proofs(cluster: str) -> str:
     return f"{cluster}/proofs/"
+
+
+def wal(cluster: str) -> str:
+    return f"{cluster}/wal/"
+
+
+def wal_of(cluster: str, system_identifier: str) -> str:
+    return f"{cluster}/wal/{system_identifier}/"
+
+
+def dropped(cluster: str, system_identifier: str) -> str:
+    """One empty object per segment that was acknowledged and not archived."""
+    return f"{wal_of(cluster, system_identifier)}dropped/"
+
+
+def adopted(cluster: str, system_identifier: str) -> str:
+    return f"{cluster}/adopted/{system_identifier}.json"
 
 
 def recover_md(cluster: str) -> str:

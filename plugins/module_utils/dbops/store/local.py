@@ -32,6 +32,7 @@ class LocalStore:
     def __init__(self, root: str, *, name: str = "local") -> None:
         self.root = root
         self.name = name
+        self._settled: set[str] = set()  # directories whose names are known to be durable
 
     def put(
         self,
@@ -39,6 +40,7 @@ class LocalStore:
         chunks: Iterable[bytes],
         *,
         if_absent: bool = False,
+        relied_on: bool = False,
         metadata: Mapping[str, str] | None = None,
     ) -> ObjectInfo:
         directory, leaf = os.path.split(check_key(key))
@@ -61,9 +63,12 @@ class LocalStore:
                 elif not beneath.link(part, leaf, parent, descriptor):
                     raise self._taken(key)
                 else:
-                    remains.append(leaf)  # ours, but not durable yet
+                    if not relied_on:
+                        remains.append(leaf)  # ours, but not durable yet
                     os.unlink(part, dir_fd=parent)
                 os.fsync(parent)
+                if relied_on:
+                    self._settle_above(directory)
             return info
         except BaseException:
             for name in remains:
@@ -74,6 +79,18 @@ class LocalStore:
         finally:
             os.close(descriptor)
             os.close(parent)
+
+    def settle(self, key: str) -> None:
+        directory, _leaf = os.path.split(check_key(key))
+        descriptor = self._open(key)
+        try:
+            with self._explained(f"make {key} durable"):
+                os.fsync(descriptor)
+                with self._directory(directory) as parent:
+                    os.fsync(parent)
+                self._settle_above(directory)
+        finally:
+            os.close(descriptor)
 
     def get(self, key: str, *, start: int = 0, length: int | None = None) -> Iterator[bytes]:
         # opened here, so that NotFound comes at once, and a reader that never starts still closes it
@@ -229,6 +246,15 @@ class LocalStore:
             yield descriptor
         finally:
             os.close(descriptor)
+
+    def _settle_above(self, directory: str) -> None:
+        """The directory's own name, up to the root, once for each: whoever made it may have died before his fsync."""
+        above = directory
+        while above and above not in self._settled:
+            above = os.path.dirname(above)
+            with self._directory(above) as descriptor:
+                os.fsync(descriptor)
+        self._settled.add(directory)
 
     def _open_directory(self, path: str, *, create: bool = False) -> int:
         """Descriptor of a directory below the root, walked down component by component, no link followed."""

@@ -47,12 +47,17 @@ class Store(Protocol):
         chunks: Iterable[bytes],
         *,
         if_absent: bool = False,
+        relied_on: bool = False,
         metadata: Mapping[str, str] | None = None,
     ) -> ObjectInfo:
         """Store the chunks as one durable object; memory is bounded by parts, never by the object's size.
 
-        With `if_absent` the first writer wins and every other one gets AlreadyThere.
+        With `if_absent` the first writer wins and every other one gets AlreadyThere. With `relied_on` other writers
+        of the same content may take what they see for done: once it is seen it stays, even if this put fails then.
         """
+
+    def settle(self, key: str) -> None:
+        """Make durable what is there, whoever wrote it; NotFound when it is not there."""
 
     def get(self, key: str, *, start: int = 0, length: int | None = None) -> Iterator[bytes]:
         """The object's bytes, or the range of them, in chunks. NotFound before the first chunk."""

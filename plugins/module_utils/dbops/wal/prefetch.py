@@ -1,0 +1,185 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The get worker: fetches the segments that replay will ask for next, verified, into the spool.
+
+It answers no question: what it cannot fetch is left for the command to ask, and to judge. It holds nothing that a
+command waits for longer than a moment, so another timeline, a killed worker or a lost spool cost time only.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import time
+from concurrent.futures import Future, ThreadPoolExecutor, wait
+from typing import Optional
+
+from ..errors import BadInput, DbopsError
+from ..pg.wal import DEFAULT_SEGMENT_SIZE, segment_name
+from ..pg.walfile import Kind, WalName, wal_name
+from ..settings import Settings
+from .cluster import Cluster
+from .fetch import FOUND, fetch
+from .spool import OK, Spool, forget, version_of, wait_for_poke, write
+from .targets import archives
+
+BUSY, PART = ".busy", ".part"
+FAR = "far"  # there when the spool is on another file system than pg_wal, so that mv would not be one step
+
+
+def take(spool: Spool, name: str, to: str) -> bool:
+    """Move a prefetched file that is as it was verified to `to`; False when there is none."""
+    ready = os.path.join(spool.ready, name)
+    try:
+        if os.stat(ready + OK).st_mtime_ns != os.stat(ready).st_mtime_ns:
+            return False
+        try:
+            os.rename(ready, to)
+        except OSError:
+            temporary = f"{to}.dbops-{os.getpid()}"
+            try:
+                shutil.copyfile(ready, temporary)
+                os.rename(temporary, to)
+            finally:
+                forget(temporary)
+            forget(ready)
+    except OSError:
+        return False
+    return True
+
+
+def want(spool: Spool, name: str, segment_size: int) -> None:
+    """Tell the worker, this one or the next, where replay is."""
+    write(os.path.join(spool.get.path, "want"), f"{name} {segment_size}")
+
+
+def run_worker(settings: Settings, spool: Spool, cluster: Cluster) -> None:
+    spool.claim()
+    with spool.get.hold() as held:
+        if not held:
+            return
+        fifo = spool.get.open_fifo()
+        try:
+            GetWorker(settings, spool, cluster).run(fifo)
+        finally:
+            os.close(fifo)
+
+
+class GetWorker:
+    def __init__(self, settings: Settings, spool: Spool, cluster: Cluster) -> None:
+        self._settings = settings
+        self._spool = spool
+        self._cluster = cluster
+        self._window_bytes = min(settings.archiving.prefetch_bytes, settings.archiving.spool_max_bytes)
+        self._segment_size = DEFAULT_SEGMENT_SIZE
+        self._archives = archives(settings, cluster.system_identifier)
+        self._running: dict[str, Future[bool]] = {}
+        self._absent: Optional[str] = None
+        self._wanted = ""
+        self._position = ""  # the last segment that replay has taken
+
+    def run(self, fifo: int) -> None:
+        linger_s = self._settings.archiving.linger_s
+        _note_distance(self._spool, self._cluster)
+        with ThreadPoolExecutor(self._settings.archiving.workers, thread_name_prefix="dbops-get") as pool:
+            until = time.monotonic() + linger_s
+            while self._cluster.is_still_there():
+                self._follow()
+                self._fill(pool)
+                if self._running:
+                    wait(self._running.values(), timeout=0.05, return_when="FIRST_COMPLETED")
+                    wait_for_poke(fifo, 0)
+                    self._collect()
+                    until = time.monotonic() + linger_s
+                elif wait_for_poke(fifo, until - time.monotonic()):
+                    self._absent = None  # somebody goes on asking: it may have arrived
+                    until = time.monotonic() + linger_s
+                else:
+                    break
+            for future in self._running.values():
+                future.cancel()
+        shutil.rmtree(self._spool.ready, ignore_errors=True)
+
+    def _follow(self) -> None:
+        """Where replay is: at what a command asked for last, or past what was taken from here since."""
+        with contextlib.suppress(OSError, ValueError, BadInput):
+            with open(os.path.join(self._spool.get.path, "want"), encoding="ascii") as stream:
+                asked, size = stream.read().split()
+            if wal_name(asked).kind is Kind.SEGMENT and asked != self._wanted:
+                self._wanted = self._position = asked
+                self._segment_size = max(1 << 20, int(size))
+                self._absent = None
+        if not self._position:
+            return
+        window = set(self._window())
+        for entry in self._entries():
+            name = entry[: -len(OK)] if entry.endswith(OK) else ""
+            if name and name not in self._running and not os.path.exists(os.path.join(self._spool.ready, name)):
+                forget(os.path.join(self._spool.ready, entry))  # taken
+                if name in window and name > self._position:
+                    self._position = name
+        self._drop_all_but(set(self._window()))
+
+    def _fill(self, pool: ThreadPoolExecutor) -> None:
+        for text in self._window():
+            if text == self._absent:
+                return  # and what comes after it is of no use yet
+            if text in self._running or os.path.exists(os.path.join(self._spool.ready, text + OK)):
+                continue
+            if len(self._running) >= self._settings.archiving.workers:
+                return
+            with contextlib.suppress(OSError):
+                write(os.path.join(self._spool.ready, text + BUSY), "")
+            self._running[text] = pool.submit(self._fetch, wal_name(text))
+
+    def _fetch(self, name: WalName) -> bool:
+        ready = os.path.join(self._spool.ready, name.text)
+        part = f"{ready}{PART}"
+        try:
+            forget(part)
+            if fetch(self._archives, name, part).verdict != FOUND:
+                return False
+            # The seal first: once the file has its name, a script may take it.
+            write(ready + OK, "", mtime_ns=version_of(part).mtime_ns)
+            os.rename(part, ready)
+            return True
+        except (DbopsError, OSError):
+            return False
+        finally:
+            forget(part)
+            forget(ready + BUSY)
+
+    def _collect(self) -> None:
+        for text in [text for text, future in self._running.items() if future.done()]:
+            if not self._running.pop(text).result() and (self._absent is None or text < self._absent):
+                self._absent = text
+
+    def _window(self) -> list[str]:
+        """The names after the position, as many as there is room for."""
+        if not self._position:
+            return []
+        timeline = int(self._position[:8], 16)
+        per_log = 0x100000000 // self._segment_size
+        number = int(self._position[8:16], 16) * per_log + int(self._position[16:], 16)
+        count = self._window_bytes // self._segment_size
+        return [
+            segment_name(timeline, following * self._segment_size, self._segment_size)
+            for following in range(number + 1, number + 1 + count)
+        ]
+
+    def _drop_all_but(self, wanted: set[str]) -> None:
+        for entry in self._entries():
+            name = entry.split(".", 1)[0]
+            if name not in wanted and name not in self._running and entry != FAR:
+                forget(os.path.join(self._spool.ready, entry))
+
+    def _entries(self) -> list[str]:
+        try:
+            return os.listdir(self._spool.ready)
+        except OSError:
+            return []
+
+
+def _note_distance(spool: Spool, cluster: Cluster) -> None:
+    if os.stat(spool.ready).st_dev != os.stat(cluster.wal_directory).st_dev:
+        write(os.path.join(spool.ready, FAR), "")

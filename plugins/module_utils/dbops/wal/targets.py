@@ -1,0 +1,54 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The repositories that WAL goes to: all required ones before anything is acknowledged, optional ones afterwards."""
+
+from __future__ import annotations
+
+from ..codec.stream import Shape
+from ..errors import BadInput, DbopsError
+from ..repo.archive import PackedFile, Stored, WalArchive
+from ..repo.ownership import check_owner
+from ..repo.repository import Repository
+from ..settings import Settings
+
+
+def archives(settings: Settings, system_identifier: str) -> list[WalArchive]:
+    """One for each configured repository, in order."""
+    if not settings.repositories:
+        settings.repository()  # says what is missing
+    return [WalArchive(Repository(item, settings.cluster), system_identifier) for item in settings.repositories]
+
+
+class Targets:
+    def __init__(self, settings: Settings, system_identifier: str) -> None:
+        required = {item.name for item in settings.repositories if item.required}
+        every = archives(settings, system_identifier)
+        self.system_identifier = system_identifier
+        self.required = [archive for archive in every if archive.name in required]
+        self.optional = [archive for archive in every if archive.name not in required]
+        self.shape = Shape(settings.archiving.codec, settings.archiving.level, threads=1)
+        self._checked: set[str] = set()
+        if not self.required:
+            raise BadInput(
+                f"No repository of cluster {settings.cluster!r} is required: WAL would be acknowledged and lost.",
+                hint="Set required: true for at least one of repositories.",
+            )
+
+    def store(self, packed: PackedFile) -> Stored:
+        """Durable in every required repository, or the first error; the others were tried all the same."""
+        answers = []
+        errors: list[DbopsError] = []
+        for archive in self.required:
+            try:
+                self.check(archive)
+                answers.append(archive.put_packed(packed))
+            except DbopsError as exc:
+                errors.append(exc)
+        if errors:
+            raise errors[0]
+        return Stored.NEW if Stored.NEW in answers else Stored.IDENTICAL
+
+    def check(self, archive: WalArchive) -> None:
+        """Refused when the repository belongs to another system; asked once."""
+        if archive.name not in self._checked:
+            check_owner(archive.repository, self.system_identifier)
+            self._checked.add(archive.name)
