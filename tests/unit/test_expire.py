@@ -108,6 +108,18 @@ def test_less_than_was_shown_is_fine(settings: Settings):
     assert labels[0] in listed(settings)
 
 
+def test_the_last_proven_backup_stays(settings: Settings):
+    labels = [backed_up(settings, START + number * DAY) for number in range(5)]
+    for label in labels[:2]:
+        folder = place(settings, "proofs", label)
+        folder.mkdir(parents=True)
+        proof = {"verdict": "pass", "level": "restored", "finished": "2026-01-05T00:00:00.000Z"}
+        (folder / "20260105T000000Z.json").write_text(json.dumps(proof))
+    preview = expire.plan(settings, now=NOW).preview()
+    assert preview["expire"]["delete"] == [labels[2], labels[0]]
+    assert "proven" in why(preview, labels[1])
+
+
 def test_without_a_rule_everything_stays(tmp_path: Path):
     settings = repository_settings(tmp_path / "repository")
     labels = [backed_up(settings, START + number * DAY) for number in range(3)]
@@ -211,6 +223,22 @@ def test_the_remains_of_killed_runs_are_shown_and_removed(settings: Settings):
     assert result["expire"]["freed_bytes"] == preview["expire"]["unfinished"][0]["stored_bytes"]
     assert not place(settings, "backups", remains).exists()
     assert listed(settings) == [kept]
+
+
+def test_remains_that_were_not_shown_are_left_for_the_next_run(settings: Settings):
+    labels = [backed_up(settings, START + number * DAY) for number in range(3)]
+    plan = expire.plan(settings, now=NOW)
+    remains = backed_up(settings, START + 9 * DAY, publish=False)
+    assert expire.apply(plan, Silent(), now=NOW)["expire"]["deleted"] == labels[:1]
+    assert place(settings, "backups", remains).exists()
+
+
+def test_what_an_earlier_run_left_half_deleted_is_removed_by_the_plan_that_showed_it(settings: Settings):
+    labels = [backed_up(settings, START + number * DAY) for number in range(4)]
+    plan = expire.plan(settings, now=NOW)
+    place(settings, "backups", labels[0], "backup.json").unlink()
+    result = expire.apply(plan, Silent(), now=NOW)
+    assert (result["expire"]["deleted"], result["expire"]["cleaned"]) == ([labels[1]], [labels[0]])
 
 
 def test_remains_that_are_held_are_left_alone(settings: Settings):
@@ -319,7 +347,7 @@ def test_a_proof_that_cannot_be_read_proves_nothing(settings: Settings):
     labels = [backed_up(settings, START + number * DAY) for number in range(2)]
     good = {"verdict": "pass", "level": "restored", "finished": "2026-01-05T00:00:00.000Z"}
     for label, proofs in (
-        (labels[0], [good, {**good, "verdict": "fail"}]),
+        (labels[0], [good, {**good, "verdict": "fail", "level": "read"}]),
         (labels[1], [{**good, "finished": "?"}, 5]),
     ):
         folder = place(settings, "proofs", label)
