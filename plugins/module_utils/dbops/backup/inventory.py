@@ -56,10 +56,15 @@ def config_archive(server: Server, more: Iterable[str]) -> bytes:
         return b""
     buffer = io.BytesIO()
     count = 0
-    with tarfile.open(fileobj=buffer, mode="w", format=tarfile.PAX_FORMAT) as archive:
+    # Plain files in plain ustar, as PostgreSQL's own archives: our reader trusts nothing else.
+    with tarfile.open(fileobj=buffer, mode="w", format=tarfile.USTAR_FORMAT) as archive:
         for path in _config_files(server, more):
-            with contextlib.suppress(OSError):
-                archive.add(path, arcname=path.lstrip("/"), recursive=False)
+            with contextlib.suppress(OSError, ValueError):  # not for us to read, or a name too long for the format
+                with open(path, "rb") as stream:
+                    content, status = stream.read(), os.fstat(stream.fileno())
+                member = tarfile.TarInfo(path.lstrip("/"))
+                member.size, member.mtime, member.mode = len(content), int(status.st_mtime), status.st_mode & 0o777
+                archive.addfile(member, io.BytesIO(content))
                 count += 1
     return buffer.getvalue() if count else b""
 

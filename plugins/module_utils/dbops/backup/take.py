@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta, timezone
 from typing import Any, Callable, Optional
 
-from ..errors import BadInput, DbopsError, Refused, ToolFailed, Unreachable
+from ..errors import BadInput, Corrupt, DbopsError, Refused, ToolFailed, Unreachable
 from ..pg import server as pg_server
 from ..pg.connection import connected
 from ..pg.server import Server
@@ -165,10 +165,11 @@ def _physical(plan: BackupPlan, catalog: Catalog, progress: Progress) -> BackupR
     kind, parent, _why = _physical_kind(plan.settings, plan.server, catalog)  # again: expiry may have run meanwhile
     try:
         return _finish(_work(plan, catalog, progress, kind), lambda work: physical.copy(work, parent))
-    except ToolFailed as error:
-        if parent is None or "summar" not in error.stderr_tail:
+    except (ToolFailed, Corrupt) as error:
+        if parent is None or (isinstance(error, ToolFailed) and "summar" not in error.stderr_tail):
             raise
-        # Only the server knows all it needs for an incremental; a full backup always protects.
+        # Only the server knows all it needs for an incremental, and only reading the parent's manifest proves it
+        # whole; a full backup always protects.
         progress.warn(f"A full backup instead of an incremental on {parent.label}: {error.message}")
     return _finish(_work(plan, catalog, progress, "full"), lambda work: physical.copy(work, None))
 
@@ -178,10 +179,15 @@ def _finish(work: Work, method: Callable[[Work], BackupRecord]) -> BackupRecord:
     try:
         record = method(work)
         work.repository.publish(record)
-    except BaseException:
+    except BaseException as exc:
         # What cannot be removed now is removed by the next run: without a record it is no backup.
         with contextlib.suppress(DbopsError, OSError):
             work.repository.clean([work.label])
+        if isinstance(exc, OSError):  # store and tools explain themselves: this is the staging directory
+            raise Unreachable(
+                f"{work.label} failed on this host: {exc.filename or work.settings.state_path}: {exc.strerror or exc}.",
+                hint="Free space there, look at its owner and mode, or set host.state_path; then run again.",
+            ) from exc
         raise
     return record
 
@@ -222,7 +228,9 @@ def _newest(catalog: Catalog, server: Server, settings: Settings, databases: tup
             continue
         if record.method == "logical" and not set(databases) <= set(record.databases):
             continue
-        return record
+        with contextlib.suppress(Corrupt):  # one whose chain is broken protects nothing
+            catalog.chain(record.label)
+            return record
     return None
 
 
