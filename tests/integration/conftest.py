@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import itertools
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -46,6 +47,7 @@ def place(base_directory: Path) -> Iterator[Path]:
     path.mkdir(mode=0o755)
     yield path
     kill_below(path)
+    shutil.rmtree(path, ignore_errors=True)
 
 
 @pytest.fixture
