@@ -61,6 +61,7 @@ class Story:
             "ANSIBLE_CONFIG": str(CHECKOUT / "ansible.cfg"),
             "ANSIBLE_HOME": str(scratch),
             "ANSIBLE_REMOTE_TMP": str(scratch / "tmp"),
+            "ANSIBLE_ASYNC_DIR": str(scratch / "async"),
             "ANSIBLE_DISPLAY_SKIPPED_HOSTS": "false",
             "ANSIBLE_INJECT_FACT_VARS": "false",
             "DBOPS_DEMO": str(self.place.base),

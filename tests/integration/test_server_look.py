@@ -80,7 +80,8 @@ def test_a_standby_says_that_it_is_one(server: PgServer, place: Path) -> None:
 
 
 def test_the_programs_are_those_of_the_running_server_when_nobody_names_them(server: PgServer) -> None:
-    seen = look_with(server, host={"bin_dir": ""})
+    settings = server.engine_settings()
+    seen = look(settings.connection, dataclasses.replace(settings.host, bin_dir=None))
     assert Path(seen.tools.bin_dir).resolve() == server.installation.bin_dir.resolve()
 
 
@@ -246,8 +247,9 @@ def test_too_few_wal_senders_are_refused(server: PgServer) -> None:
 
 def test_a_role_that_may_not_see_the_settings_is_told_which_right_it_lacks(server: PgServer) -> None:
     server.sql("create role backup login replication")
+    settings = server.engine_settings(connection={"login_user": "backup"})
     with pytest.raises(Unreachable, match="pg_read_all_settings"):
-        look_with(server, connection={"login_user": "backup"}, host={"data_directory": ""})
+        look(settings.connection, dataclasses.replace(settings.host, data_directory=None))
 
 
 # -- programs that do not fit
