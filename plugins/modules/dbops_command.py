@@ -27,6 +27,11 @@ options:
     description: The interpreter that the command starts, by its absolute path. It must be Python 3.9 or later.
     type: path
     default: /usr/bin/python3
+  check_settings:
+    description:
+      - The content of a settings file, which the engine checks before anything is touched, in check mode too.
+      - It is not written anywhere.
+    type: dict
 attributes:
   check_mode:
     support: full
@@ -113,6 +118,7 @@ from ansible.module_utils.basic import AnsibleModule
 
 from ..module_utils.dbops.cli import install
 from ..module_utils.dbops.errors import DbopsError
+from ..module_utils.dbops.settings import from_mapping
 
 
 def everything_that_the_command_needs() -> None:
@@ -126,10 +132,13 @@ def main() -> None:
             "lib_path": {"type": "path", "default": "/usr/local/lib/dbops"},
             "bin_path": {"type": "path", "default": "/usr/local/bin/dbops"},
             "python": {"type": "path", "default": "/usr/bin/python3"},
+            "check_settings": {"type": "dict"},
         },
         supports_check_mode=True,
     )
     try:
+        if module.params["check_settings"] is not None:
+            from_mapping(module.params["check_settings"])
         plan = install.plan(module.params["lib_path"], module.params["bin_path"], module.params["python"])
         result = plan.preview() if module.check_mode else install.run(plan)
     except DbopsError as error:
