@@ -211,6 +211,7 @@ def test_settings_of_the_database_cannot_end_a_dump_half_way(server, slow, repos
     assert counts_of(settings, dumped(settings))["shop"]["public.big"] == 60000
 
 
+@pytest.mark.parametrize("dump_format", FORMATS)
 def test_a_standby_is_dumped_like_any_server(server, repository_path, place, dump_format):
     server.sql("create unlogged table scratch as select 1 as n", database="shop")
     standby = server.standby(place / "standby")

@@ -8,7 +8,6 @@ import threading
 from collections.abc import Iterable, Iterator
 from typing import Optional
 
-from ..errors import DbopsError
 from ..pg.connection import Connection, connected
 from ..pg.server import Server
 from ..pg.tables import Counts, Table, count_rows, dumped_tables, require_readable, steady_session
@@ -24,7 +23,7 @@ class Snapshot:
         self._tables = tables
         self._thread: Optional[threading.Thread] = None
         self._counts = Counts({}, {})
-        self._failed: Optional[DbopsError] = None
+        self._failed: Optional[BaseException] = None
         self._stopping = False
 
     def counting_from_the_first(self, chunks: Iterable[bytes]) -> Iterator[bytes]:
@@ -62,7 +61,7 @@ class Snapshot:
     def _count(self) -> None:
         try:
             self._counts = count_rows(self._session, self._unless_stopping())
-        except DbopsError as exc:
+        except BaseException as exc:  # noqa: BLE001  # handed to `counts`, which raises it
             self._failed = exc
 
     def _unless_stopping(self) -> Iterator[Table]:

@@ -80,7 +80,7 @@ class Connection:
         self.where = where
 
     def rows(self, query: str, parameters: Sequence[Any] = ()) -> list[dict[str, Any]]:
-        with self._raw.cursor() as cursor, explained(f"ask {self.where}"):
+        with explained(f"ask {self.where}"), self._raw.cursor() as cursor:
             cursor.execute(query, parameters or None)
             if cursor.description is None:
                 return []
@@ -94,7 +94,7 @@ class Connection:
         return next(iter(self.row(query, parameters).values()))
 
     def run(self, statement: str, parameters: Sequence[Any] = ()) -> None:
-        with self._raw.cursor() as cursor, explained(f"ask {self.where}"):
+        with explained(f"ask {self.where}"), self._raw.cursor() as cursor:
             cursor.execute(statement, parameters or None)
 
     def cancel(self) -> None:
