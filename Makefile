@@ -75,6 +75,7 @@ install-check: setup ## Build, install into an empty directory, use it by full n
 clean: ## Remove what the tools made, .venv included (the demo has its own: demo-clean)
 	rm -rf .venv .cache .mypy_cache .pytest_cache .ruff_cache .hypothesis build tests/output .ansible
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+	rm -rf /var/tmp/dbops-postgresql-*-$$(id -u) # the wheel's PostgreSQL, copied where its OS user can reach it
 
 constraints: setup ## Renew requirements/constraints.txt from what is installed
 	@scripts/renew-constraints
