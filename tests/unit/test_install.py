@@ -92,6 +92,7 @@ def test_the_command_finds_its_own_engine_wherever_it_is_called(plan, tmp_path):
         env={"PYTHONPATH": str(trap)},
         capture_output=True,
         text=True,
+        check=False,
     )
     assert done.stdout == f"{tmp_path}/lib/dbops/cli/main.py ['info', 'a b']\n"
     assert done.returncode == 3
@@ -99,7 +100,7 @@ def test_the_command_finds_its_own_engine_wherever_it_is_called(plan, tmp_path):
 
 def test_a_path_with_quotes_and_spaces_works():
     wrapper = install.wrapper("/a b/it's", "/opt/my python/bin/python3")
-    shown = subprocess.run(["sh", "-n"], input=wrapper, text=True, capture_output=True)
+    shown = subprocess.run(["sh", "-n"], input=wrapper, text=True, capture_output=True, check=False)
     assert (shown.returncode, shown.stderr) == (0, "")
     assert "'/opt/my python/bin/python3' -I" in wrapper
 

@@ -106,8 +106,8 @@ def run(plan: RollbackPlan) -> dict[str, Any]:
     os.rename(old_data, plan.target)
     fsync_directory(os.path.dirname(plan.target))
     os.unlink(os.path.join(plan.target, NOTE))
-    if plan.start:
-        _start(plan)
+    if plan.start and plan.tools is not None:
+        _start(plan, plan.tools)
     return {
         "changed": True,
         "msg": f"The old cluster is back in {plan.target}; what {plan.restored} had restored is {away[plan.target]}.",
@@ -131,8 +131,7 @@ def _tools(settings: Settings, old_data: str) -> Tools:
     return find_tools(major, cluster_identity(settings.host.os_user, old_data), bin_dir=settings.host.bin_dir)
 
 
-def _start(plan: RollbackPlan) -> None:
-    assert plan.tools is not None  # the plan looked for it
-    system = control_data(plan.tools, plan.target)["Database system identifier"]
-    control.start(plan.tools, plan.target, options=plan.start_options)
-    control.check_answers(plan.tools, plan.target, plan.settings.connection, system)
+def _start(plan: RollbackPlan, tools: Tools) -> None:
+    system = control_data(tools, plan.target)["Database system identifier"]
+    control.start(tools, plan.target, options=plan.start_options)
+    control.check_answers(tools, plan.target, plan.settings.connection, system)
