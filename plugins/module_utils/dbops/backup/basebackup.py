@@ -122,14 +122,16 @@ def base_backup(server: Server, directory: str, options: Options) -> Iterator[Ba
     names: dict[str, Optional[int]] = {f"{space.oid}.tar": space.oid for space in server.tablespaces}
     names["base.tar"] = None
     for _attempt in range(_ATTEMPTS):
-        with server.tools.started("pg_basebackup", _arguments(server, directory, options)) as process:
+        with server.tools.started(
+            "pg_basebackup", _arguments(server, directory, options), with_children=True
+        ) as process:
             try:
                 _wait_for(directory, process)
                 if process.poll() is not None:
                     continue  # its exit code is checked on the way out, and raises
                 running = BaseBackup(process, directory, names, options.suffix)
             except _Late:
-                process.kill()
+                process.terminate()
                 process.wait()
                 process.returncode = 0  # killed by us, and told by the loop going on
                 shutil.rmtree(directory, ignore_errors=True)

@@ -4,9 +4,11 @@
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import os
 import re
 import shutil
+import signal
 import subprocess
 import tempfile
 from collections.abc import Iterator, Sequence
@@ -17,6 +19,19 @@ from ..errors import BadInput, NotFound, ToolFailed
 from .osuser import Identity, steady
 
 STDERR_TAIL = 4000
+# pg_basebackup receives WAL in a child of its own, which survives it and keeps its replication slot. In a session of
+# their own one signal reaches both, and whatever pg_basebackup died of, nothing is left of it.
+_WITH_CHILDREN = """
+trap 'trap "" TERM; kill -TERM 0; wait; exit 143' TERM HUP INT
+"$@" &
+wait $!
+code=$?
+trap "" TERM
+kill -TERM 0
+exit $code
+"""
+_PR_SET_PDEATHSIG = 1
+_libc = ctypes.CDLL(None)
 
 
 @dataclass(frozen=True)
@@ -58,17 +73,26 @@ class Tools:
         stdin: Optional[int] = subprocess.DEVNULL,
         stdout: Optional[int] = subprocess.DEVNULL,
         cwd: Optional[str] = None,
+        with_children: bool = False,
     ) -> Iterator[subprocess.Popen[bytes]]:
-        """The running program. Leaving normally waits for it and checks its exit code; an exception ends it."""
+        """The running program. Leaving normally waits for it and checks its exit code; an exception ends it.
+
+        `with_children` is for a program that leaves its children behind when it is ended: they end with it.
+        """
+        words = [self.path(program), *arguments]
+        if with_children:
+            words = ["/bin/sh", "-c", _WITH_CHILDREN, "sh", *words]
         with tempfile.TemporaryFile() as errors:
             with steady():
                 process = subprocess.Popen(  # pylint: disable=ansible-bad-function  # streamed, and no module at hand  # a program of the cluster's own bin_dir
-                    [self.path(program), *arguments],
+                    words,
                     stdin=stdin,
                     stdout=stdout,
                     stderr=errors,
                     cwd=cwd or "/",
                     env=self.environment(),
+                    preexec_fn=_ends_with_us,
+                    start_new_session=with_children,
                     **self.identity.for_subprocess(),
                 )
             try:
@@ -81,7 +105,7 @@ class Tools:
                 try:
                     process.wait(timeout=10)
                 except subprocess.TimeoutExpired:
-                    process.kill()
+                    os.killpg(process.pid, signal.SIGKILL) if with_children else process.kill()
                     process.wait()
                 raise
             finally:
@@ -90,6 +114,8 @@ class Tools:
                         with contextlib.suppress(OSError):
                             pipe.close()
             tail = stderr_tail(errors)
+            if with_children and code > 128:
+                code = 128 - code  # as a shell tells of a signal
             if code != 0:
                 raise failed(program, code, tail)
 
@@ -107,6 +133,14 @@ class Tools:
             if name in os.environ:
                 environment[name] = os.environ[name]
         return environment
+
+
+def _ends_with_us() -> None:
+    """Runs in the child: should we be killed, it is ended too. It might be waiting where nobody will ever come.
+
+    A pg_basebackup that opens a FIFO without a reader would wait, and hold back WAL on the server, for ever.
+    """
+    _libc.prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
 
 
 def failed(program: str, code: int, tail: str) -> ToolFailed:
