@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from ansible_collections.dbops.postgres.plugins.module_utils.dbops.settings import Settings
+from tests.support.disks import mounted
 from tests.support.servers import Installation, PgServer, Templates, installations, kill_below, session_directory
 
 _numbers = itertools.count(1)
@@ -62,6 +63,14 @@ def server(installation: Installation, templates: Templates, place: Path) -> PgS
 def repository_path(installation: Installation, place: Path) -> Path:
     """An empty directory of the servers' OS user."""
     return PgServer(installation, place / "pg").os_user.own_directory(place / "repository", 0o750)
+
+
+@pytest.fixture
+def small_disk(installation: Installation, place: Path) -> Iterator[Path]:
+    """A file system of 8 MB, smaller than any cluster, of the servers' OS user."""
+    user = PgServer(installation, place / "pg").os_user
+    with mounted(place / "disk", 8, uid=user.uid, gid=user.gid) as path:
+        yield path
 
 
 @pytest.fixture
