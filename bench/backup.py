@@ -1,4 +1,4 @@
-#!/usr/bin/env python3
+#!/usr/bin/env python
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Full backup and restore of one mixed database: dbops against pgBackRest and pg_basebackup, in the same run.
 

@@ -118,7 +118,7 @@ def load(server: LocalServer) -> None:
 
 
 def activity(server: LocalServer, *, hours: int) -> None:
-    for _ in range(hours):
+    for _hour in range(hours):
         server.psql((EXAMPLE / "activity.sql").read_text(encoding="utf-8"), DATABASE)
     tell_content(server)
 
@@ -132,7 +132,7 @@ def tell_content(server: LocalServer) -> None:
 
 
 def destroy(server: LocalServer) -> None:
-    files = sum(len(names) for _, _, names in os.walk(server.data))
+    files = sum(len(names) for _path, _directories, names in os.walk(server.data))
     server.kill()
     shutil.rmtree(server.data)
     if server.data.exists() or server.is_running:

@@ -44,7 +44,15 @@ class OsUser:
         feed: dict[str, Any] = {"stdin": subprocess.DEVNULL} if text_in is None else {"input": text_in}
         drain = subprocess.PIPE if keep_output else subprocess.DEVNULL
         done = subprocess.run(
-            words, stdout=drain, stderr=drain, text=True, cwd="/", env=environment(), **feed, **self.for_subprocess()
+            words,
+            check=False,
+            stdout=drain,
+            stderr=drain,
+            text=True,
+            cwd="/",
+            env=environment(),
+            **feed,
+            **self.for_subprocess(),
         )
         if done.returncode != 0:
             said = f"{done.stdout or ''}{done.stderr or ''}".strip()

@@ -75,7 +75,7 @@ def test_a_server_that_was_not_restored_fails_the_demo(
     monkeypatch.setenv("DBOPS_DEMO", str(place / "demo"))
     monkeypatch.setattr(demo_run.Story, "playbook", lambda *_: None)
     monkeypatch.setattr(demo_run, "load", lambda _: None)
-    monkeypatch.setattr(demo_run, "activity", lambda *_, **__: None)
+    monkeypatch.setattr(demo_run, "activity", lambda *_words, **_options: None)
     monkeypatch.setattr(demo_run, "tell_content", lambda _: None)
     with pytest.raises(DemoError, match="No server runs"):
         demo_run.story(Place())

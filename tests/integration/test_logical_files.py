@@ -66,7 +66,7 @@ def test_a_truncated_file_is_refused_wherever_it_was_cut(server, settings, files
         path = files / "whole.tar"
     content = path.read_bytes().rstrip(b"\n\0")
     cut = files / "cut"
-    for length in [0, 1, len(content) - 1, *(random.randrange(len(content)) for _ in range(6))]:
+    for length in [0, 1, len(content) - 1, *(random.randrange(len(content)) for _number in range(6))]:
         cut.write_bytes(content[:length])
         with pytest.raises((Corrupt, BadInput, ToolFailed)):
             restored(settings, file=str(cut), validate_only=True)

@@ -272,7 +272,9 @@ def test_after_a_restore_the_next_one_is_full(server, settings, place):
     taken(settings, type="incremental")
     restored(settings, label=first.label, in_place=True, stop=True)
     server.start()
-    for _ in range(4):  # past the position that the other history had reached: the server itself sees no difference
+    for _number in range(
+        4
+    ):  # past the position that the other history had reached: the server itself sees no difference
         add_rows(server, 100, "after the restore")
         server.sql("select pg_switch_wal()")
     server.sql("checkpoint")

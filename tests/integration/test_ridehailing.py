@@ -55,7 +55,7 @@ def load(server: PgServer, database: str, *, seed: int = 2026, activity: int = 0
     server.sql(f"create database {database}")
     server.psql((EXAMPLE / "schema.sql").read_text(), database)
     server.psql((EXAMPLE / "seed_demo.sql").read_text(), database, {"scale": SCALE, "seed": seed})
-    for _ in range(activity):
+    for _number in range(activity):
         server.psql((EXAMPLE / "activity.sql").read_text(), database)
     return content_hashes(server, database)
 

@@ -153,7 +153,7 @@ class StoreContract:
         asked = ["d0/e/missing", *reversed(wanted), "top", "nowhere/x"]
         store.put("top", [b"t"])
         found = list(store.read_many(iter(asked)))
-        assert [key for key, _ in found] == asked
+        assert [key for key, _content in found] == asked
         assert dict(found) == {
             **{key: key.encode() for key in wanted},
             "top": b"t",

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ansible_collections.dbops.postgres.plugins.module_utils.dbops.cli.bar import Bar, JsonLines, line
+from ansible_collections.dbops.postgres.plugins.module_utils.dbops.cli.progress_bar import Bar, JsonLines, line
 from ansible_collections.dbops.postgres.plugins.module_utils.dbops.cli.words import clean, duration, size, table
 from ansible_collections.dbops.postgres.plugins.module_utils.dbops.progress import Step
 
@@ -103,23 +103,23 @@ def test_without_a_total_there_is_no_percentage_and_no_bar():
 
 def test_a_bar_is_redrawn_at_most_ten_times_a_second_but_at_once_for_a_new_phase():
     screen, now = io.StringIO(), [0.0]
-    bar = Bar(screen, clock=lambda: now[0])
-    for _ in range(100):
+    shown = Bar(screen, clock=lambda: now[0])
+    for _number in range(100):
         now[0] += 0.01
-        bar.report(Step("copy", 1, 2))
+        shown.report(Step("copy", 1, 2))
     assert 9 <= screen.getvalue().count("\r") <= 11
     drawn = screen.getvalue().count("\r")
-    bar.report(Step("flush", 1, 2))
+    shown.report(Step("flush", 1, 2))
     assert screen.getvalue().count("\r") == drawn + 1
 
 
 def test_a_warning_gets_its_own_line_above_the_bar_once():
     screen = io.StringIO()
-    bar = Bar(screen)
-    bar.report(Step("copy", 1, 2))
-    bar.warn("mind\x1b[0m")
-    bar.warn("mind\x1b[0m")
-    bar.done()
+    shown = Bar(screen)
+    shown.report(Step("copy", 1, 2))
+    shown.warn("mind\x1b[0m")
+    shown.warn("mind\x1b[0m")
+    shown.done()
     assert screen.getvalue().count("\r\x1b[Kdbops: warning: mind\\x1b[0m\ncopy") == 1
     assert screen.getvalue().endswith("\r\x1b[K")
 

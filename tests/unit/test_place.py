@@ -211,7 +211,7 @@ def test_an_old_directory_in_the_way_is_never_overwritten(old):
 def test_a_failure_in_the_middle_of_the_swap_puts_the_old_back(old, monkeypatch):
     data, space = old
     places = filled(data, {OID: space})
-    monkeypatch.setattr(place, "_move_in", lambda item: (_ for _ in ()).throw(OSError(5, "broken disk")))
+    monkeypatch.setattr(place, "_move_in", lambda item: (_nothing for _nothing in ()).throw(OSError(5, "broken disk")))
     with pytest.raises(OSError, match="broken disk"):
         place.swap(*places, label=LABEL, now=NOW)
     assert (content_of(data), content_of(data, OID)) == ("old", "old")

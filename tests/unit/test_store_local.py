@@ -264,7 +264,7 @@ def test_what_root_writes_belongs_to_whom_the_directory_belongs(store: LocalStor
 def test_nothing_is_kept_open(store: LocalStore):
     store.put("a/b", [b"x"])
     before = len(os.listdir("/proc/self/fd"))
-    for _ in range(20):
+    for _number in range(20):
         store.get("a/b")  # and never read
         list(store.read_many(["a/b", "a/c", "x/y"]))
         with pytest.raises(NotFound):

@@ -69,7 +69,7 @@ def test_frames_cut_anywhere_come_out_as_they_went_in(frames, every, behind):
 @pytest.mark.parametrize("every", [1, 7, 4096, MIB])
 def test_gigabytes_of_zeros_unpack_a_little_at_a_time(every):
     count = 2048 if every > 4096 else 64
-    raw = packed(ZEROS for _ in range(count))
+    raw = packed(ZEROS for _number in range(count))
     assert len(raw) < count * 100, "these are not the tiny blocks that this test is about"
     sizes = unpacked_sizes(raw, every=every)
     assert sum(sizes) == count * MIB
@@ -78,7 +78,7 @@ def test_gigabytes_of_zeros_unpack_a_little_at_a_time(every):
 
 @pytest.mark.parametrize("options", [{"threads": 2}, {"write_checksum": True}, {"level": 19}, {"level": 3}])
 def test_so_do_they_however_they_were_packed(options):
-    sizes = unpacked_sizes(packed((ZEROS for _ in range(100)), **options))
+    sizes = unpacked_sizes(packed((ZEROS for _number in range(100)), **options))
     assert sum(sizes) == 100 * MIB
     assert max(sizes) <= BOUND
 
@@ -106,7 +106,7 @@ def test_skippable_frames_between_them_change_nothing():
 
 
 def test_the_codec_hands_out_bounded_chunks_and_all_of_them():
-    raw = packed(ZEROS for _ in range(300))
+    raw = packed(ZEROS for _number in range(300))
     total = largest = 0
     for chunk in codec_named("zstd").decompress([raw]):
         total += len(chunk)

@@ -11,7 +11,7 @@ import os
 import re
 import tarfile
 from collections.abc import Iterable, Iterator
-from typing import IO, cast
+from typing import BinaryIO, cast
 
 from ..codec.stream import CHUNK
 from ..errors import Corrupt
@@ -68,7 +68,7 @@ def _files(chunks: Iterable[bytes], what: str) -> Iterator[tuple[str, Iterator[b
     """Each file's name with its content, which is to be read before the next one; at the end the end is checked."""
     source = _Chunked(chunks)
     try:
-        with tarfile.open(fileobj=cast("IO[bytes]", source), mode="r|") as archive:
+        with tarfile.open(fileobj=cast("BinaryIO", source), mode="r|") as archive:
             for entry in archive:
                 if not entry.isdir():
                     yield _plain_name(entry, what), _content(archive, entry, what)
@@ -81,7 +81,8 @@ def _files(chunks: Iterable[bytes], what: str) -> Iterator[tuple[str, Iterator[b
 
 def _content(archive: tarfile.TarFile, entry: tarfile.TarInfo, what: str) -> Iterator[bytes]:
     file = archive.extractfile(entry)
-    assert file is not None  # for the type checker: a plain file has content
+    if file is None:
+        raise Corrupt(f"{what} holds {entry.name!r}, which is no plain file.", hint="Take another copy of it.")
     left = entry.size
     try:
         while left:

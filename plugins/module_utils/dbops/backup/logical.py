@@ -24,6 +24,7 @@ from ..pg.databases import TEMPLATES, Database, read_databases, to_mapping
 from ..pg.osuser import current_identity
 from ..pg.server import Server
 from ..pg.tables import Counts, explain_conflict
+from ..pg.tools import pipe
 from ..progress import Meter
 from ..repo import layout
 from ..repo.record import BackupRecord, StoredObject
@@ -200,8 +201,7 @@ def _connecting(server: Server, database: str) -> list[str]:
 def _output(server: Server, program: str, arguments: Sequence[str]) -> Iterator[bytes]:
     """The program's output. It ends normally only after the program ended well, so nothing cut off is ever stored."""
     with server.tools.started(program, arguments, stdout=subprocess.PIPE) as process:
-        assert process.stdout is not None  # for the type checker: PIPE was asked for
-        yield from read_chunks(process.stdout)  # type: ignore[arg-type]  # a pipe reads like any binary stream
+        yield from read_chunks(pipe(process.stdout))
 
 
 def require_space(directory: str, needed_bytes: Optional[int], what: str) -> None:

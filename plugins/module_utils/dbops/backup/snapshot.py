@@ -39,10 +39,8 @@ class Snapshot:
 
     def counts(self) -> Counts:
         """Wait for the counting, which starts now if it has not yet; raises what it met."""
-        if self._thread is None:
-            self._start()
-        assert self._thread is not None  # for the type checker: just started
-        self._thread.join()
+        thread = self._thread or self._start()
+        thread.join()
         if self._failed is not None:
             raise self._failed
         return self._counts
@@ -54,9 +52,10 @@ class Snapshot:
             self._session.cancel()  # again and again: it may just be between two statements
             self._thread.join(timeout=0.2)
 
-    def _start(self) -> None:
+    def _start(self) -> threading.Thread:
         self._thread = threading.Thread(target=self._count, name="dbops-count", daemon=True)
         self._thread.start()
+        return self._thread
 
     def _count(self) -> None:
         try:

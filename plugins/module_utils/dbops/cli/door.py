@@ -12,7 +12,7 @@ from typing import Any, Callable, Optional
 from .. import settings as engine_settings
 from ..errors import BadInput, Refused
 from ..settings import DEFAULT_DIRECTORY, Settings
-from .bar import Told
+from .progress_bar import Told
 
 
 @dataclass(frozen=True)

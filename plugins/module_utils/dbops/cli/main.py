@@ -16,8 +16,8 @@ from typing import Any, NoReturn, Optional
 from .. import __version__
 from ..errors import BadInput, DbopsError, ToolFailed, Unreachable
 from . import backup, config, expire, info, restore, wal, wal_command
-from .bar import Bar, JsonLines, Told, json_line, write
 from .door import Answer, Door
+from .progress_bar import Bar, JsonLines, Told, json_line, write
 from .words import clean
 
 # Not the parser's own: its options are shared with every verb's parser, which would put the default back over what

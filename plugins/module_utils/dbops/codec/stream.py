@@ -15,7 +15,7 @@ import queue
 import threading
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
-from typing import Any, BinaryIO, Callable, Optional
+from typing import IO, Any, Callable, Optional
 
 from ..errors import Corrupt
 from .codecs import codec_named, default_threads
@@ -139,7 +139,7 @@ def _expect(chunks: Iterator[bytes], tally: Tally, side: Side, name: str, what: 
         yield held
 
 
-def read_chunks(stream: BinaryIO, size: int = CHUNK) -> Iterator[bytes]:
+def read_chunks(stream: IO[bytes], size: int = CHUNK) -> Iterator[bytes]:
     while True:
         chunk = stream.read(size)
         if not chunk:

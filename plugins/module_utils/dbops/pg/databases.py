@@ -95,7 +95,7 @@ def _database(row: dict[str, Any]) -> Database:
     raw = row["d"]
     settings = []
     for role, item in row["settings"] or ():
-        name, _, value = item.partition("=")
+        name, _equals, value = item.partition("=")
         settings.append(Setting(name, value, role))
     return Database(
         name=raw["datname"],

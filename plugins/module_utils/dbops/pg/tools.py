@@ -55,13 +55,13 @@ class Tools:
     def run(self, program: str, arguments: Sequence[str], *, cwd: Optional[str] = None) -> str:
         """Its standard output; ToolFailed with the end of its standard error when it exits with another code than 0."""
         with self.started(program, arguments, stdout=subprocess.PIPE, cwd=cwd) as process:
-            output = process.stdout.read() if process.stdout else b""
+            output = pipe(process.stdout).read()
         return output.decode("utf-8", "replace")
 
     def lines(self, program: str, arguments: Sequence[str]) -> Iterator[str]:
         """Its standard output line by line, however much there is of it; ToolFailed at the end as `run`."""
         with self.started(program, arguments, stdout=subprocess.PIPE) as process:
-            for raw in process.stdout or ():
+            for raw in pipe(process.stdout):
                 yield raw.decode("utf-8", "replace").rstrip("\n")
 
     @contextlib.contextmanager
@@ -141,6 +141,13 @@ def _ends_with_us() -> None:
     A pg_basebackup that opens a FIFO without a reader would wait, and hold back WAL on the server, for ever.
     """
     _libc.prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
+
+
+def pipe(stream: Optional[IO[bytes]]) -> IO[bytes]:
+    """A started program's standard input or output, for which PIPE was asked."""
+    if stream is None:
+        raise ToolFailed("A program was started without a pipe to it.", hint="This is a fault of dbops: report it.")
+    return stream
 
 
 def failed(program: str, code: int, tail: str) -> ToolFailed:

@@ -133,7 +133,7 @@ def plan(candidates: Iterable[Candidate], policy: Policy, now: datetime) -> Rete
     reasons: dict[str, dict[str, list[str]]] = {}  # label → reason → databases
     for label, reason in _whatever_the_policy(backups, policy):
         reasons.setdefault(label, {}).setdefault(reason, [])
-    for (_, database), series in everything_by_series.items():
+    for (_method, database), series in everything_by_series.items():
         for label, reason in _wishes(series, policy, window_start):
             databases = reasons.setdefault(label, {}).setdefault(reason, [])
             if database is not None:

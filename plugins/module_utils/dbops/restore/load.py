@@ -18,7 +18,7 @@ from ..errors import Refused, ToolFailed, Unreachable
 from ..pg.connection import conninfo
 from ..pg.databases import identifier
 from ..pg.osuser import Identity, acting_as
-from ..pg.tools import Tools
+from ..pg.tools import Tools, pipe
 from ..settings import ConnectionSettings
 from .dump_source import OnBytes, Source
 from .plain_script import checked_script
@@ -134,10 +134,10 @@ class Loader:
     def _fed(self, program: str, arguments: Sequence[str], chunks: Iterator[bytes]) -> None:
         """Run it with the chunks on its standard input. What it leaves unread is still read, and so still checked."""
         with self.tools.started(program, arguments, stdin=subprocess.PIPE) as process:
-            assert process.stdin is not None  # for the type checker: PIPE was asked for
+            into = pipe(process.stdin)
             for chunk in chunks:
-                process.stdin.write(chunk)
-            process.stdin.close()
+                into.write(chunk)
+            into.close()
         for _chunk in chunks:
             pass
 
@@ -178,7 +178,7 @@ def staged(identity: Identity, state_path: str, source: Source) -> Iterator[str]
     """A private directory with room for the dump's files; what killed restores left there is removed."""
     base = identity.make_private_directory(state_path)
     for name in os.listdir(base):
-        prefix, _, pid = name.rpartition("-")
+        prefix, _dash, pid = name.rpartition("-")
         if prefix == "staging-restore" and pid.isdigit() and not os.path.exists(f"/proc/{pid}"):
             shutil.rmtree(os.path.join(base, name), ignore_errors=True)
     path = os.path.join(base, f"staging-restore-{os.getpid()}")

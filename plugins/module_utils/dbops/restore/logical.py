@@ -38,8 +38,8 @@ def run(plan: RestorePlan, progress: Progress) -> dict[str, Any]:
 
 
 def _restored(plan: RestorePlan, progress: Progress) -> dict[str, Any]:
-    assert plan.server is not None  # for the type checker: only validate_only comes without
-    maintenance = Maintenance.beside(plan.server, [item.target for item in plan.items], _there(plan.server))
+    server = plan.reached()
+    maintenance = Maintenance.beside(server, [item.target for item in plan.items], _there(server))
     safety = _safety_backup(plan, progress)
     if plan.globals is not None:
         with maintenance.session() as session:
@@ -51,9 +51,8 @@ def _restored(plan: RestorePlan, progress: Progress) -> dict[str, Any]:
         for item in plan.items:
             compared[item.target] = _restore_one(plan, item, maintenance, progress, unless_all_succeed, warnings)
         for item in plan.items:
-            assert item.like is not None  # for the type checker: placed items have it
             rights = not plan.request.no_privileges
-            finish(maintenance, item.like, item.temporary, with_owner=rights, roles=roles)
+            finish(maintenance, item.made_like(), item.temporary, with_owner=rights, roles=roles)
         swap(
             maintenance,
             {item.target: item.temporary for item in plan.items},
@@ -81,9 +80,10 @@ def _restore_one(
     warnings: list[str],
 ) -> Optional[int]:
     """Fill and check the temporary database; how many tables were compared, None when nobody counted them."""
-    assert item.like is not None  # for the type checker: placed items have it
     request = plan.request
-    like = replace(item.like, tablespace="pg_default") if request.no_tablespaces else item.like
+    like = item.made_like()
+    if request.no_tablespaces:
+        like = replace(like, tablespace="pg_default")
     unless_all_succeed.enter_context(
         temporary_database(maintenance, like, item.temporary, progress, with_owner=not request.no_owner)
     )

@@ -88,6 +88,12 @@ class Item:
     like: Optional[Database] = None
     rows: Optional[dict[str, int]] = None  # None: nobody counted
 
+    def made_like(self) -> Database:
+        """What the new database is to be like; only what is merely read has none."""
+        if self.like is None:
+            raise BadInput(f"{self.name!r} was planned to be read only.", hint="Plan a restore without validate_only.")
+        return self.like
+
     def preview(self) -> dict[str, Any]:
         return {
             "source": self.name,
@@ -114,6 +120,12 @@ class RestorePlan:
     items: tuple[Item, ...]
     warnings: tuple[str, ...]
     globals: Optional[GlobalsPlan] = None
+
+    def reached(self) -> Server:
+        """The server to restore into; only reading needs none."""
+        if self.server is None:
+            raise BadInput("This was planned without a server.", hint="Plan a restore without validate_only.")
+        return self.server
 
     @property
     def origin(self) -> str:
