@@ -14,6 +14,7 @@ import os
 import re
 import signal
 from collections.abc import Iterator, Mapping
+from contextlib import AbstractContextManager
 from dataclasses import replace
 from typing import Any, NoReturn, Optional
 
@@ -26,7 +27,7 @@ from .dbops.errors import BadInput, DbopsError, MissingLibrary, Refused, ToolFai
 from .dbops.pg.connection import password_in_passfile
 from .dbops.pg.osuser import cluster_identity
 from .dbops.progress import Silent, StatusFile, Step
-from .dbops.settings import Settings
+from .dbops.settings import ConnectionSettings, Settings
 
 # What the agent role installs. A host without it is fine: a module brings the engine along.
 AGENT = "/usr/local/lib/dbops/dbops/__init__.py"
@@ -106,8 +107,9 @@ class DbopsModule:
         """
         self._warn_of_another_agent()
         try:
-            with self._with_password(self._settings(sections)) as settings:
-                yield settings, self._progress
+            settings = self._settings(sections)
+            with self._with_password(settings) as connection:
+                yield replace(settings, connection=connection), self._progress
         except DbopsError as error:
             self.fail(error)
 
@@ -157,19 +159,16 @@ class DbopsModule:
         }
         return engine_settings.load(self.params["cluster"], path=self.params["config"], overrides=overrides)
 
-    @contextlib.contextmanager
-    def _with_password(self, settings: Settings) -> Iterator[Settings]:
+    def _with_password(self, settings: Settings) -> AbstractContextManager[ConnectionSettings]:
         password = self.params.get("login_password")
         if not password:
-            yield settings
-            return
+            return contextlib.nullcontext(settings.connection)
         if "passfile" in settings.connection.connect_params:
             raise BadInput(
                 "login_password and connect_params.passfile both say where the password is.", hint="Give one of them."
             )
         identity = cluster_identity(settings.host.os_user, settings.host.data_directory)
-        with password_in_passfile(settings.connection, password, identity) as connection:
-            yield replace(settings, connection=connection)
+        return password_in_passfile(settings.connection, password, identity)
 
     def _hide_passwords_of_connect_params(self) -> None:
         # They are refused later; until then, and in that very message's invocation, they are secrets all the same.

@@ -144,7 +144,10 @@ BAD: list[tuple[str, dict[str, Any], str, str]] = [
 
 # A dry run is refused for the same reasons, but for the missing confirmation.
 CASES = [(*case, check) for case in BAD for check in (False, True) if not (check and "confirm=" in case[3])]
-NAMES = [f"{name}-{'-'.join(more) or 'server-down'}-{'check' if check else 'run'}" for name, more, _, _, check in CASES]
+NAMES = [
+    f"{name}-{'-'.join(more) or 'server-down'}-{'check' if check else 'run'}"
+    for name, more, _code, _words, check in CASES
+]
 
 
 @pytest.mark.parametrize(("name", "more", "code", "words", "check"), CASES, ids=NAMES)
