@@ -203,9 +203,12 @@ def test_an_old_directory_in_the_way_is_never_overwritten(old):
     data, space = old
     places = filled(data, {OID: space})
     cluster(data.with_name(f"data.before-{STAMP}"), "older")
-    with pytest.raises(Refused, match="in the way"):
-        place.swap(*places, label=LABEL, now=NOW)
-    assert (content_of(data), content_of(data, OID)) == ("old", "old")
+    moved = place.swap(*places, label=LABEL, now=NOW)
+    assert moved.directories == {str(path): f"{path}.before-20261122T130501Z" for path in (data, space)}, (
+        "all have the stamp of one restore"
+    )
+    assert content_of(data.with_name("data.before-20261122T130501Z")) == "old"
+    assert content_of(data.with_name(f"data.before-{STAMP}")) == "older"
 
 
 def test_a_failure_in_the_middle_of_the_swap_puts_the_old_back(old, monkeypatch):
@@ -295,6 +298,16 @@ def test_a_rollback_brings_everything_back_and_keeps_what_was_restored(restored)
     assert sorted(path.name for path in data.parent.iterdir()) == [
         "data", f"data.rolled-back-{STAMP}", "space", f"space.rolled-back-{STAMP}",
     ]  # fmt: skip
+
+
+def test_two_rollbacks_within_a_second_keep_both(restored):
+    data, space = restored
+    rollback.run(rollback.plan(settings(data), now=NOW))
+    place.swap(*filled(data, {OID: space}), label=LABEL, now=NOW)
+    rollback.run(rollback.plan(settings(data), now=NOW))
+    assert (content_of(data), content_of(data, OID)) == ("old", "old")
+    kept = sorted(data.parent.glob("data.rolled-back-*"))
+    assert [(content_of(path), content_of(path, OID)) for path in kept] == [("new", "new")] * 2
 
 
 def test_a_rollback_that_was_done_cannot_be_done_again(restored):

@@ -15,7 +15,7 @@ import re
 import shutil
 from collections.abc import Iterable
 from dataclasses import dataclass
-from datetime import datetime, timezone
+from datetime import datetime, timedelta, timezone
 from typing import Any, Optional
 
 from ..errors import BadInput, Corrupt, NotFound, Refused
@@ -150,10 +150,7 @@ class Moved:
 
 def swap(data: Place, tablespaces: dict[int, Place], *, label: str, now: Optional[datetime] = None) -> Moved:
     """Old directories aside, new ones in. The data directory last, so that nothing half-swapped can be started."""
-    stamp = _stamp(now)
-    aside = {place.path: f"{place.path}.before-{stamp}" for place in (data, *tablespaces.values()) if place.occupied}
-    for taken in filter(os.path.lexists, aside.values()):
-        raise Refused(f"{taken} is in the way.", hint="Run the restore again: the next one has another name.")
+    aside = names_aside([place.path for place in (data, *tablespaces.values()) if place.occupied], "before", now)
     if data.occupied:
         _leave_note(data.path, aside, label)
     try:
@@ -185,7 +182,7 @@ def undo_half_swap(data_directory: str, *, now: Optional[datetime] = None) -> li
     for place, aside in moved.items():
         if place != data_directory and os.path.isdir(aside):
             if os.path.isdir(place):
-                interrupted.append(f"{place}.interrupted-{_stamp(now)}")
+                interrupted.append(names_aside([place], "interrupted", now)[place])
                 os.rename(place, interrupted[-1])
             os.rename(aside, place)
             relink(data_directory, aside, place)
@@ -204,8 +201,14 @@ def read_note(path: str) -> tuple[dict[str, str], str]:
         raise Corrupt(f"{path} cannot be read: {exc!r}.", hint="Move the directories by hand.") from exc
 
 
-def _stamp(now: Optional[datetime]) -> str:
-    return f"{now or datetime.now(timezone.utc):%Y%m%dT%H%M%SZ}"
+def names_aside(places: Iterable[str], word: str, now: Optional[datetime] = None) -> dict[str, str]:
+    """`<place>.<word>-<UTC>` for each place, all of the same second: this one, or the next in which all are free."""
+    moment = now or datetime.now(timezone.utc)
+    while True:
+        names = {place: f"{place}.{word}-{moment:%Y%m%dT%H%M%SZ}" for place in places}
+        if not any(map(os.path.lexists, names.values())):
+            return names
+        moment += timedelta(seconds=1)
 
 
 def _move_in(place: Place) -> None:

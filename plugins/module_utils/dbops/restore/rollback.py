@@ -9,7 +9,7 @@ from __future__ import annotations
 import glob
 import os
 from dataclasses import dataclass
-from datetime import datetime, timezone
+from datetime import datetime
 from typing import Any, Optional
 
 from ..errors import Corrupt, NotFound, Refused
@@ -19,17 +19,20 @@ from ..pg.osuser import cluster_identity
 from ..pg.tools import Tools, find_tools
 from ..settings import Settings
 from .durable import fsync_directory
-from .place import NOTE, read_note, relink, require_stopped
+from .place import NOTE, names_aside, read_note, relink, require_stopped
 
 
 @dataclass(frozen=True)
 class RollbackPlan:
-    """`moved`: original place → where the old directory lies now; the data directory first."""
+    """`moved`: original place → where the old directory lies now; the data directory first.
+
+    `away`: the same places → where what was restored will lie.
+    """
 
     target: str
     restored: str
     moved: dict[str, str]
-    stamp: str
+    away: dict[str, str]
     settings: Settings
     tools: Optional[Tools]  # of the old cluster's major; None when nothing is to be stopped or started
     stop: bool
@@ -77,9 +80,9 @@ def plan(
         raise Refused(f"{notes[-1]} is about {next(iter(moved), 'nothing')}, not {path}.", hint="Name that directory.")
     if not stop:
         require_stopped(path)
-    stamp = _begun(path, moved[path]) or f"{now or datetime.now(timezone.utc):%Y%m%dT%H%M%SZ}"
+    away = _begun(path, moved) or names_aside(moved, "rolled-back", now)
     tools = _tools(settings, moved[path]) if stop or start else None
-    return RollbackPlan(path, restored, moved, stamp, settings, tools, stop, start, start_options)
+    return RollbackPlan(path, restored, moved, away, settings, tools, stop, start, start_options)
 
 
 def run(plan: RollbackPlan) -> dict[str, Any]:
@@ -90,7 +93,7 @@ def run(plan: RollbackPlan) -> dict[str, Any]:
     if plan.stop and plan.tools is not None:
         control.stop(plan.tools, plan.target)
     require_stopped(plan.target)
-    away = {place: f"{place}.rolled-back-{plan.stamp}" for place in plan.moved}
+    away = plan.away
     old_data = plan.moved[plan.target]
     if os.path.isdir(plan.target):
         os.rename(plan.target, away[plan.target])  # first, so that nothing half-swapped can be started
@@ -116,12 +119,14 @@ def run(plan: RollbackPlan) -> dict[str, Any]:
     }
 
 
-def _begun(target: str, aside: str) -> Optional[str]:
-    """The stamp of a rollback of this very restore that was killed: what it moved away belongs together."""
+def _begun(target: str, moved: dict[str, str]) -> Optional[dict[str, str]]:
+    """Where a rollback of this very restore that was killed had put things: they belong together."""
     if os.path.isdir(target):
         return None
-    done = [path.rsplit("-", 1)[1] for path in glob.glob(glob.escape(target) + ".rolled-back-*")]
-    return max((stamp for stamp in done if stamp >= aside.rsplit("-", 1)[1]), default=None)
+    restored_at = moved[target].rsplit("-", 1)[1]
+    stamps = [path.rsplit("-", 1)[1] for path in glob.glob(glob.escape(target) + ".rolled-back-*")]
+    begun = max((stamp for stamp in stamps if stamp >= restored_at), default=None)
+    return {place: f"{place}.rolled-back-{begun}" for place in moved} if begun else None
 
 
 def _tools(settings: Settings, old_data: str) -> Tools:
