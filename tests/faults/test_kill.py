@@ -131,10 +131,8 @@ def test_a_killed_pg_basebackup_is_an_error_that_says_so(server, settings, repos
 
     class Killing(Silent):
         def report(self, step):
-            for pid in sorted(running_programs("pg_basebackup", str(server.base)))[
-                :1
-            ]:  # not its child, which has to end by itself
-                os.kill(pid, signal.SIGKILL)
+            for pid in sorted(running_programs("pg_basebackup", str(server.base)))[:1]:
+                os.kill(pid, signal.SIGKILL)  # not its child, of which the engine has to take care
 
     with pytest.raises(ToolFailed, match="ended by signal 9"):
         take.run(take.plan(slow, take.Request(method="physical")), Killing())
