@@ -318,3 +318,9 @@ def test_the_password_is_masked_and_nothing_else_is(name, arguments):
         name in ("pg_backup", "pg_restore")
     )
     assert all("default" not in _module.CONNECTION[option] for option in _module.CONNECTION)
+
+
+def test_a_password_that_stands_in_the_wrong_option_is_masked_all_the_same(arguments):
+    with patch_module_args({**arguments, "connect_params": {"sslpassword": SECRET, "service": "main"}}):
+        module = _module.DbopsModule(_module.CONNECTION)
+    assert module._module.no_log_values == {SECRET}
