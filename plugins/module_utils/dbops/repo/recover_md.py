@@ -36,6 +36,8 @@ plain() {  # one stored file, decompressed, whatever it was compressed with
 
 ```sh check
 # LABEL is the backup's directory name, for instance 20261122T130500Z-full
+[ "$(ls backups/"$LABEL" | grep -vc '^backup\.json$')" = "$(grep -c '"kind":' backups/"$LABEL"/backup.json)" ] ||
+  { echo "BAD   there are too few files, or too many"; exit 1; }
 for file in backups/"$LABEL"/*; do
   [ "${file##*/}" = backup.json ] && continue
   sum=$(sha256sum "$file" | cut -d ' ' -f 1)
@@ -52,42 +54,59 @@ mkdir -m 700 "$TARGET"
 plain backups/"$LABEL"/base.tar | tar -x -p -C "$TARGET"
 plain backups/"$LABEL"/pg_wal.tar | tar -x -p -C "$TARGET"/pg_wal
 plain backups/"$LABEL"/backup_manifest > "$TARGET"/backup_manifest
-pg_verifybackup "$TARGET"
 ```
 
-Tablespaces: for each `<oid>.tar` make its directory (`backup.json` names the old path under `tablespaces`), extract the
-tar into it, and put its path after the oid in `$TARGET/tablespace_map`. PostgreSQL makes the links when it starts.
+Tablespaces: `backup.json` names each one's `oid` and its old path. For each `<oid>.tar`:
 
 ```sh tablespace
-# OID names the tar, SPACE is the new empty directory for it
+# OID names the tar, SPACE is a new directory for it
 mkdir -p -m 700 "$SPACE"
 plain backups/"$LABEL"/"$OID".tar | tar -x -p -C "$SPACE"
-sed -i "s|^$OID .*|$OID $SPACE|" "$TARGET"/tablespace_map
+ln -s "$SPACE" "$TARGET"/pg_tblspc/"$OID"
 ```
 
-Then start it: `pg_ctl -D "$TARGET" start`. Keep `backup_label` where it is: PostgreSQL needs it once and renames it.
+Then, with or without tablespaces, let PostgreSQL check the files. `tablespace_map` has to go: it would lead the server
+to the old places, which another cluster may still be using; without the signal files it is a primary. The last line
+tells dbops that this cluster has a history of its own: no incremental backup may rest on one from before.
+
+```sh verify
+pg_verifybackup --ignore tablespace_map "$TARGET"
+rm -f "$TARGET"/tablespace_map "$TARGET"/standby.signal "$TARGET"/recovery.signal
+echo '{"id": "by hand '"$(date -u +%Y%m%dT%H%M%SZ)"'"}' > "$TARGET"/dbops_restored.json
+```
+
+Start it: `pg_ctl -D "$TARGET" start`. Keep `backup_label` where it is: PostgreSQL needs it once and renames it.
 On Debian the configuration lies outside the data directory: it is in `config.tar`, paths from the root.
 
 ## An incremental backup (`…-incr`, PostgreSQL 17 and later)
 
 It needs its whole chain: `parent` in each `backup.json` leads back to the full one. `CHAIN` is that list of labels,
-the full one first, this one last. `WORK` is an empty directory with room for all of them.
+the full one first, this one last. `WORK` is an empty directory with room for all of them, and `SPACES` one for the
+tablespaces, if there are any: each gets the directory of its oid there.
 
 ```sh incremental
-parts=
+parts= mapping=
 for label in $CHAIN; do
-  mkdir -m 700 "$WORK/$label"
-  plain backups/"$label"/base.tar | tar -x -p -C "$WORK/$label"
-  plain backups/"$label"/backup_manifest > "$WORK/$label"/backup_manifest
-  parts="$parts $WORK/$label"
+  part=$WORK/$label mapping=
+  mkdir -m 700 "$part"
+  plain backups/"$label"/base.tar | tar -x -p -C "$part"
+  plain backups/"$label"/backup_manifest > "$part"/backup_manifest
+  for file in backups/"$label"/[0-9]*.tar*; do
+    [ -e "$file" ] || continue
+    oid=${file##*/} oid=${oid%%.*}
+    mkdir -m 700 "$part.$oid"
+    plain backups/"$label"/"$oid".tar | tar -x -p -C "$part.$oid"
+    ln -s "$part.$oid" "$part"/pg_tblspc/"$oid"
+    mapping="$mapping --tablespace-mapping=$part.$oid=$SPACES/$oid"
+  done
+  parts="$parts $part"
   last=$label
 done
-pg_combinebackup $parts --output "$TARGET"
+pg_combinebackup $parts --output "$TARGET" $mapping
 plain backups/"$last"/pg_wal.tar | tar -x -p -C "$TARGET"/pg_wal
-pg_verifybackup "$TARGET"
 ```
 
-(With tablespaces, extract each chain member's `<oid>.tar` as above and give `pg_combinebackup --tablespace-mapping`.)
+Verify and start it as a full one. When it runs, `WORK` can go.
 
 ## A logical backup (`…-dump`)
 
@@ -114,7 +133,7 @@ that exist already are expected).
 ## Afterwards
 
 Look before you let applications in: count rows in the tables that matter, check the newest ones. Take a new full
-backup at once: the recovered cluster has none.
+backup at once, a full one: the recovered cluster has none.
 """
 
 
