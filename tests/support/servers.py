@@ -173,9 +173,8 @@ def session_directory() -> Iterator[Path]:
     for place in PLACES:
         for left_behind in place.glob(f"{prefix}*"):
             _remove_if_abandoned(left_behind)
-    place = next(
-        place for place in PLACES if (place.is_dir() and shutil.disk_usage(place).free > 4 << 30) or place == PLACES[-1]
-    )
+    roomy = [place for place in PLACES if place.is_dir() and shutil.disk_usage(place).free > 4 << 30]
+    place = (roomy or PLACES[-1:])[0]
     made = Path(tempfile.mkdtemp(prefix="dbops-making-", dir=place))
     with open(made / "lock", "w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)

@@ -11,7 +11,7 @@ import os
 import re
 import tarfile
 from collections.abc import Iterable, Iterator
-from typing import BinaryIO, cast
+from typing import Any, cast
 
 from ..codec.stream import CHUNK
 from ..errors import Corrupt
@@ -68,7 +68,7 @@ def _files(chunks: Iterable[bytes], what: str) -> Iterator[tuple[str, Iterator[b
     """Each file's name with its content, which is to be read before the next one; at the end the end is checked."""
     source = _Chunked(chunks)
     try:
-        with tarfile.open(fileobj=cast("BinaryIO", source), mode="r|") as archive:
+        with tarfile.open(fileobj=cast(Any, source), mode="r|") as archive:
             for entry in archive:
                 if not entry.isdir():
                     yield _plain_name(entry, what), _content(archive, entry, what)

@@ -6,7 +6,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from typing import BinaryIO, Callable, Optional, cast
+from typing import Any, Callable, Optional, cast
 
 from ..codec.codecs import codec_of
 from ..codec.stream import ahead, read_chunks
@@ -127,7 +127,7 @@ def _file_chunks(path: str, on_bytes: OnBytes) -> Iterator[bytes]:
         with open(path, "rb", buffering=0) as stream:
             codec = codec_of(stream.read(8))
             stream.seek(0)
-            yield from codec.decompress(ahead(_counted(read_chunks(cast("BinaryIO", stream)), on_bytes)))
+            yield from codec.decompress(ahead(_counted(read_chunks(cast(Any, stream)), on_bytes)))
     except OSError as exc:
         raise Unreachable(f"Cannot read {path}: {exc.strerror}.", hint="Check its rights and the disk.") from exc
     except Corrupt as exc:

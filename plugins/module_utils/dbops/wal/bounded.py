@@ -73,7 +73,7 @@ def _answer(reader: int, deadline: float) -> bytes | None:
     """All that the child has said, or None when the time is over."""
     said = b""
     while True:
-        readable, _, _ = select.select([reader], [], [], max(0.0, deadline - time.monotonic()))
+        readable = select.select([reader], [], [], max(0.0, deadline - time.monotonic()))[0]
         if not readable:
             return None
         part = os.read(reader, 65536)

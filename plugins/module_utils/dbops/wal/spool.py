@@ -164,7 +164,7 @@ class Desk:
 
 
 def wait_for_poke(fifo: int, timeout_s: float) -> bool:
-    readable, _, _ = select.select([fifo], [], [], max(0.0, timeout_s))
+    readable = select.select([fifo], [], [], max(0.0, timeout_s))[0]
     if readable:
         with contextlib.suppress(BlockingIOError):
             while len(os.read(fifo, 4096)) == 4096:
