@@ -19,6 +19,7 @@ HEADER_BYTES = 40
 _LONG_HEADER = struct.Struct("<HHIQI4xQII")  # magic, info, timeline, address, rem_len, system id, segment and page size
 _XLP_LONG_HEADER = 0x0002
 _MAJORS = {0xD10D: 14, 0xD110: 15, 0xD113: 16, 0xD116: 17, 0xD118: 18}
+KNOWN_MAJORS = frozenset(_MAJORS.values())
 
 
 class Kind(enum.Enum):

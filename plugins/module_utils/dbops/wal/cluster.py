@@ -7,9 +7,8 @@ import os
 from dataclasses import dataclass
 from typing import Optional
 
-from ..errors import NotFound, Refused
+from ..errors import DbopsError, NotFound, Refused
 from ..pg.controlfile import control_file
-from ..pg.datadir import major_version
 from ..settings import Settings
 
 
@@ -33,7 +32,7 @@ class Cluster:
         """Whether the same cluster still lies in this place: a restore may have put another one here."""
         try:
             return cluster_in(self.data_directory).same_as(self)
-        except NotFound:
+        except DbopsError:
             return False
 
     def same_as(self, other: Cluster) -> bool:
@@ -46,13 +45,13 @@ class Cluster:
 
 def cluster_in(data_directory: str) -> Cluster:
     control = control_file(data_directory)
-    major = major_version(data_directory)
     try:
-        born_ns = os.stat(os.path.join(data_directory, "PG_VERSION")).st_mtime_ns
-    except OSError:
-        major = None
-    if major is None:
-        raise NotFound(f"{data_directory} has no PG_VERSION.", hint="Name the server's data directory.")
+        with open(os.path.join(data_directory, "PG_VERSION"), encoding="ascii") as stream:
+            major, born_ns = int(stream.read()), os.fstat(stream.fileno()).st_mtime_ns
+    except (OSError, ValueError) as exc:
+        raise NotFound(
+            f"{data_directory} has no readable PG_VERSION.", hint="Name the server's data directory."
+        ) from exc
     return Cluster(os.path.abspath(data_directory), control.system_identifier, control.timeline, major, born_ns)
 
 

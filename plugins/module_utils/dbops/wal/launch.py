@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import subprocess
 import sys
 from typing import Optional
 
@@ -33,6 +32,8 @@ class Launcher:
     def _start(self, log: str, words: list[str], *, desk: Optional[str] = None) -> None:
         if Desk(os.path.join(self._spool_path, desk or log)).has_worker():
             return
+        import subprocess  # milliseconds of every call that starts nothing
+
         with contextlib.suppress(OSError), open(os.path.join(self._spool_path, f"{log}.log"), "w") as errors:
             subprocess.Popen(  # pylint: disable=ansible-bad-function,consider-using-with  # detached: it outlives us
                 [sys.executable, "-I", "-c", self._code, *self._options, *words],

@@ -25,7 +25,7 @@ from .segment import packed_file
 from .spool import ERROR, Spool, Version, forget, version_of
 from .targets import Targets
 
-FRESH_ERROR_S = 10  # the worker's error is repeated, instead of trying at once what has just failed
+FRESH_ERROR_S = 3  # the worker's error is repeated, instead of trying at once what has just failed
 
 
 @dataclass
@@ -45,10 +45,10 @@ def push(settings: Settings, spool_path: str, path: str, launcher: Launcher) -> 
     has_spool = _claimed(spool)
     if has_spool and _is_acknowledged(settings, spool, name, path):
         return Pushed(name.text, "acknowledged")
-    if has_spool:
-        _repeat_fresh_error(spool, name)
-        launcher.push_worker(cluster, skip=name.text)
     try:
+        if has_spool:
+            _repeat_fresh_error(spool, name)
+            launcher.push_worker(cluster, skip=name.text)
         told = bounded(
             lambda: _push_now(settings, cluster, path, name),
             timeout_s=settings.archiving.timeout_s,
@@ -58,6 +58,8 @@ def push(settings: Settings, spool_path: str, path: str, launcher: Launcher) -> 
         return Pushed(name.text, "dropped", [guard.drop_or_raise(settings, cluster, spool, name, error)])
     with contextlib.suppress(OSError):
         optional.note(spool, settings, [name.text])
+    if has_spool:
+        _let_worker_arrive(spool)
     lines = []
     if told["stored"] == Stored.IDENTICAL.value:
         lines = [f"{name.text} was archived already, with the same content: made durable again."]
@@ -66,7 +68,8 @@ def push(settings: Settings, spool_path: str, path: str, launcher: Launcher) -> 
 
 def push_one(targets: Targets, cluster: Cluster, path: str, name: WalName) -> tuple[Stored, Version]:
     """One file, now, in this thread."""
-    packed, version = packed_file(cluster, path, name, targets.shape)
+    with targets.packing:
+        packed, version = packed_file(cluster, path, name, targets.shape)
     return targets.store(packed), version
 
 
@@ -103,6 +106,13 @@ def _is_acknowledged(settings: Settings, spool: Spool, name: WalName, path: str)
             poked = True
         time.sleep(0.02)
     return True
+
+
+def _let_worker_arrive(spool: Spool) -> None:
+    """The server asks for the next file at once: without a worker it would start an interpreter again for nothing."""
+    limit = time.monotonic() + 0.5
+    while not spool.push.has_worker() and time.monotonic() < limit:
+        time.sleep(0.01)
 
 
 def _repeat_fresh_error(spool: Spool, name: WalName) -> None:

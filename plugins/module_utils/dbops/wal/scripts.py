@@ -50,7 +50,7 @@ hit && exit 0
 if same "$spool/cluster" "$data/PG_VERSION" && worker_lives "$spool/push"; then
     # Opened for both directions, a FIFO keeps nobody waiting for its other end.
     echo 1<> "$spool/push/poke"
-    for pause in 0.01 0.02 0.03 0.04 0.05 0.05 0.05 0.05 0.1 0.1 0.1 0.1 0.1 0.1 0.1 0.1; do
+    for pause in 0.05 0.05 0.05 0.05 0.1 0.1 0.1 0.1 0.1 0.1 0.1 0.1 0.1; do
         sleep "$pause" 2> /dev/null || break
         hit && exit 0
         [ -e "$spool/push/$system/$name.error" ] && break

@@ -9,7 +9,7 @@ from typing import BinaryIO
 
 from ..codec.stream import CHUNK, Shape
 from ..errors import Corrupt, NotFound, Refused, Unreachable
-from ..pg.walfile import HEADER_BYTES, Kind, WalName, check_segment, page_header
+from ..pg.walfile import HEADER_BYTES, KNOWN_MAJORS, Kind, WalName, check_segment, page_header
 from ..repo.archive import PackedFile, pack
 from .cluster import Cluster
 from .spool import Version, version_of
@@ -54,9 +54,9 @@ def check_ours(cluster: Cluster, name: WalName, head: bytes, size_bytes: int, pa
     check_segment(
         name, header, size_bytes=size_bytes, system_identifier=cluster.system_identifier, where=os.path.basename(path)
     )
-    if header.major is not None and header.major != cluster.major:
+    if header.major != (cluster.major if cluster.major in KNOWN_MAJORS else None):
         raise Refused(
-            f"{path} is WAL of PostgreSQL {header.major}, and this cluster is {cluster.major}.",
+            f"{path} is WAL of PostgreSQL {header.major or 'an unknown version'}, and this cluster is {cluster.major}.",
             hint="It is left over from before an upgrade: remove it from archive_status once you are sure.",
         )
     # After a promotion WAL is archived before pg_control says so, but never before the history is written.

@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+import threading
+
 from ..codec.stream import Shape
 from ..errors import BadInput, DbopsError
 from ..repo.archive import PackedFile, Stored, WalArchive
@@ -26,6 +28,7 @@ class Targets:
         self.required = [archive for archive in every if archive.name in required]
         self.optional = [archive for archive in every if archive.name not in required]
         self.shape = Shape(settings.archiving.codec, settings.archiving.level, threads=1)
+        self.packing = threading.BoundedSemaphore(settings.archiving.workers)
         self._checked: set[str] = set()
         if not self.required:
             raise BadInput(

@@ -59,7 +59,8 @@ class PushWorker:
     def run(self, fifo: int, skip: str) -> None:
         archiving = self._settings.archiving
         until = time.monotonic() + archiving.linger_s
-        with ThreadPoolExecutor(max_workers=archiving.workers, thread_name_prefix="dbops-push") as pool:
+        # Twice as many as compress: while some wait for a disk's or a store's answer, the others keep the CPUs busy.
+        with ThreadPoolExecutor(max_workers=2 * archiving.workers, thread_name_prefix="dbops-push") as pool:
             while self._goes_on():
                 ready = ready_files(self._cluster.wal_directory, limit=archiving.batch)
                 self._tidy(ready)
