@@ -31,7 +31,7 @@ db-reset: setup ## Put the demo's database back to its first state
 	@scripts/demo reset
 
 test: setup ## Unit, property and integration tests (PYTEST_ARGS="-k restore" to choose)
-	@pytest $(PYTEST_ARGS)
+	@pytest -n 3 $(PYTEST_ARGS)
 
 lint: lint-python lint-types lint-ansible lint-yaml lint-shell lint-changelog ## Every linter below
 

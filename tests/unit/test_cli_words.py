@@ -12,8 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ansible_collections.dbops.postgres.plugins.module_utils.dbops.cli.progress_bar import Bar, JsonLines, line
-from ansible_collections.dbops.postgres.plugins.module_utils.dbops.cli.words import clean, duration, size, table
-from ansible_collections.dbops.postgres.plugins.module_utils.dbops.progress import Step
+from ansible_collections.dbops.postgres.plugins.module_utils.dbops.cli.words import clean, size, table
+from ansible_collections.dbops.postgres.plugins.module_utils.dbops.progress import Step, duration
 
 GIB = 1 << 30
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Progress of a long run, as plain data, for whoever wants to show it.
+"""Progress of a long run, as plain data, for whoever wants to show it; and how long things took, in words.
 
 The engine only ever calls `Progress.report`; the command draws a bar or writes JSON lines, a module
 writes a status file that its action plugin reads.
@@ -115,3 +115,17 @@ class Meter:
         left = None if self.total_bytes is None else max(0, self.total_bytes - self.done_bytes)
         eta = left / rate if left is not None and rate > 0 else None
         return Step(self._phase, self.done_bytes, self.total_bytes, rate, eta, note)
+
+
+def duration(seconds: float | None) -> str:
+    """Two units at most: `42 s`, `3 min 20 s`, `2 h 05 min`, `9 d 4 h`."""
+    if seconds is None:
+        return "-"
+    whole = max(0, round(seconds))
+    if whole < 60:
+        return f"{whole} s" if whole >= 10 or seconds < 0 or seconds == whole else f"{seconds:.1f} s"
+    if whole < 3600:
+        return f"{whole // 60} min {whole % 60:02} s"
+    if whole < 86400:
+        return f"{whole // 3600} h {whole % 3600 // 60:02} min"
+    return f"{whole // 86400} d {whole % 86400 // 3600} h"

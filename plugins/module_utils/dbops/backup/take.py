@@ -15,7 +15,7 @@ from ..pg import server as pg_server
 from ..pg.connection import connected
 from ..pg.server import Server
 from ..pg.wal import lsn_to_int
-from ..progress import Progress
+from ..progress import Progress, duration
 from ..repo import layout
 from ..repo.describe import describe
 from ..repo.record import BackupRecord
@@ -108,8 +108,7 @@ def plan(settings: Settings, request: Request, *, now: Optional[datetime] = None
     if newest is not None and age is not None and request.max_age_s is not None and not request.force:
         needed = not 0 <= age <= request.max_age_s
         if not needed:
-            limit = timedelta(seconds=request.max_age_s)
-            why = f"{newest.label} is {timedelta(seconds=int(age))} old, younger than {limit}"
+            why = f"{newest.label} is {duration(age)} old, younger than {duration(request.max_age_s)}"
     return BackupPlan(
         settings=settings,
         request=request,

@@ -7,9 +7,10 @@ import argparse
 from typing import Any
 
 from ..backup import take
+from ..progress import duration
 from ..settings import CODECS, DUMP_FORMATS, METHODS, duration_s
 from .door import Answer, Door, given
-from .words import clean, duration, size
+from .words import clean, size
 
 
 def add(verbs: Any, common: argparse.ArgumentParser) -> None:

@@ -9,10 +9,11 @@ from datetime import datetime
 from typing import Any
 
 from ..pg.osuser import current_identity
+from ..progress import duration
 from ..repo import expire, holds
 from ..repo.record import from_iso
 from .door import Answer, Door, given
-from .words import clean, duration, plural, size, table
+from .words import clean, plural, size, table
 
 _RULES = ("keep_last", "keep_within", "daily", "weekly", "monthly", "yearly", "min_redundancy")
 

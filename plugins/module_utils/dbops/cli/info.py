@@ -9,11 +9,12 @@ from collections.abc import Iterator, Sequence
 from datetime import datetime, timezone
 from typing import Any, Optional
 
+from ..progress import duration
 from ..repo.info import info
 from ..repo.record import from_iso
 from ..settings import METHODS
 from .door import Answer, Door
-from .words import clean, duration, plural, size, table
+from .words import clean, plural, size, table
 
 _HEADINGS = ("BACKUP", "METHOD", "TYPE", "AGE", "TOOK", "DATABASE", "STORED", "RATIO", "CODEC", "VERIFIED", "HELD")
 _DEEPEST = 30  # a longer chain is not drawn any further to the right

@@ -13,9 +13,9 @@ import time
 from dataclasses import asdict
 from typing import Any, Callable, Optional, TextIO
 
-from ..progress import Silent, Step
+from ..progress import Silent, Step, duration
 from . import words
-from .words import clean, duration, size
+from .words import clean, size
 
 _CLEAR = "\r\x1b[K"
 

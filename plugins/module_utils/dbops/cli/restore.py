@@ -7,11 +7,12 @@ import argparse
 from typing import Any, Optional
 
 from ..errors import BadInput
+from ..progress import duration
 from ..restore import logical, physical, rollback
 from ..restore.validate import validate as validate_physical
 from ..settings import METHODS
 from .door import Answer, Door
-from .words import clean, duration, plural, size
+from .words import clean, plural, size
 
 _PHYSICAL = ("target", "in_place", "tablespace", "tablespace_root", "verify", "stop", "start", "start_options",
              "config_directory")  # fmt: skip

@@ -11,13 +11,14 @@ import getpass
 from datetime import datetime, timezone
 from typing import Any
 
+from ..progress import duration
 from ..repo.ownership import adopt as adopt_system
 from ..repo.repository import Repository
 from ..settings import Settings, default_file
 from ..wal import scripts
 from ..wal.status import cluster_of_settings, status
 from .door import Answer, Door
-from .words import clean, duration, plural, size
+from .words import clean, plural, size
 
 
 def add(verbs: Any, common: argparse.ArgumentParser) -> None:
