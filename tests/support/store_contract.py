@@ -246,3 +246,13 @@ class StoreContract:
     def test_room_is_a_number_or_unknown(self, store: Store):
         free = store.free_bytes()
         assert free is None or free > 0
+
+    def test_what_is_there_can_be_made_durable_by_anyone_who_finds_it(self, store: Store, second_store: Store):
+        store.put("a/b", [b"x"], if_absent=True, relied_on=True)
+        second_store.settle("a/b")
+        assert content(store, "a/b") == b"x"
+        with pytest.raises(NotFound):
+            store.settle("a/c")
+        with pytest.raises(AlreadyThere):
+            second_store.put("a/b", [b"y"], if_absent=True, relied_on=True)
+        assert content(store, "a/b") == b"x"

@@ -216,6 +216,24 @@ def test_what_could_not_be_made_durable_is_not_left_visible(store: LocalStore, m
     assert keys(store) == ["c/other"]
 
 
+def test_what_another_writer_may_have_relied_on_is_not_taken_back(store: LocalStore, monkeypatch: pytest.MonkeyPatch):
+    """The other one found it, made it durable and acknowledged it; then our own fsync of the directory fails."""
+    store.put("c/other", [b""])
+    genuine = os.fsync
+    calls: list[int] = []
+
+    def second_fails(descriptor: int) -> None:
+        calls.append(descriptor)
+        if len(calls) == 2:  # the directory's
+            raise OSError(5, "Input/output error")
+        genuine(descriptor)
+
+    monkeypatch.setattr("os.fsync", second_fails)
+    with pytest.raises(Unreachable, match="Input/output error"):
+        store.put("c/segment", [b"x"], if_absent=True, relied_on=True)
+    assert content(store, "c/segment") == b"x"
+
+
 def test_a_lost_answer_to_a_link_is_not_another_writer(store: LocalStore, monkeypatch: pytest.MonkeyPatch):
     genuine = os.link
 

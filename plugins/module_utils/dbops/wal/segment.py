@@ -7,12 +7,14 @@ import os
 from collections.abc import Iterator
 from typing import BinaryIO
 
-from ..codec.stream import CHUNK, Shape
+from ..codec.stream import Shape
 from ..errors import Corrupt, NotFound, Refused, Unreachable
 from ..pg.walfile import HEADER_BYTES, KNOWN_MAJORS, Kind, WalName, check_segment, page_header
 from ..repo.archive import PackedFile, pack
 from .cluster import Cluster
 from .spool import Version, version_of
+
+_CHUNK = 256 << 10  # small enough to be in the CPU's cache still when the compressor follows the checksum
 
 
 def packed_file(cluster: Cluster, path: str, name: WalName, shape: Shape) -> tuple[PackedFile, Version]:
@@ -33,7 +35,7 @@ def packed_file(cluster: Cluster, path: str, name: WalName, shape: Shape) -> tup
 
 def _checked(cluster: Cluster, stream: BinaryIO, name: WalName, path: str) -> Iterator[bytes]:
     size = os.fstat(stream.fileno()).st_size
-    first = stream.read(CHUNK)
+    first = stream.read(_CHUNK)
     if name.kind in (Kind.SEGMENT, Kind.PARTIAL):
         check_ours(cluster, name, first[:HEADER_BYTES], size, path)
     elif not first:
@@ -43,7 +45,7 @@ def _checked(cluster: Cluster, stream: BinaryIO, name: WalName, path: str) -> It
     while chunk:
         seen += len(chunk)
         yield chunk
-        chunk = stream.read(CHUNK)
+        chunk = stream.read(_CHUNK)
     if seen != size:
         raise Corrupt(f"{path} has {size} bytes and only {seen} could be read.", hint="Check the disk (dmesg).")
 
