@@ -186,3 +186,15 @@ def test_no_flipped_bit_gets_past(archive: WalArchive, tmp_path: Path):
         except DbopsError:
             refused += 1
     assert refused > len(good) / 3 - 10
+
+
+@pytest.mark.parametrize("codec", CODECS)
+def test_whole_content_under_a_stamp_that_is_not_its_own_is_corrupt(archive: WalArchive, tmp_path: Path, codec: str):
+    """As when parts of two objects are swapped: each codec's own checksum would be satisfied."""
+    put(archive, NAME.text, b"content", codec)
+    path = next(tmp_path.rglob(f"{NAME.text}*"))
+    path.write_bytes(stamp(codec, "0" * 64) + path.read_bytes()[len(stamp(codec, "0" * 64)) :])
+    with pytest.raises(Corrupt, match="checksum differs"):
+        archive.get(NAME)
+    with pytest.raises(Refused):
+        put(archive, NAME.text, b"content", codec)
