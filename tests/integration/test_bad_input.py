@@ -292,12 +292,17 @@ def test_a_settings_file_with_an_unknown_or_ill_typed_key(server, repository_pat
 
 @pytest.fixture
 def chain(server, settings, place):
-    """A chain (17 and later; else one full) with tablespace and configuration, its server stopped: its labels."""
+    """A chain (17 and later; else one full) with tablespace and configuration, its server stopped: its labels.
+
+    The first member is not compressed: no codec's checksum helps to find the damage in it.
+    """
     (place / "etc").mkdir()
     (place / "etc" / "extra.conf").write_text("# by hand\n" * 20)
-    settings = server.engine_settings(repository_of(settings).parent, host={"config_paths": [str(place / "etc")]})
+    host = {"config_paths": [str(place / "etc")]}
+    settings = server.engine_settings(repository_of(settings).parent, host=host)
+    plain = server.engine_settings(repository_of(settings).parent, host=host, compression={"codec": "none"})
     add_tablespace(server, place / "fast", "fast")
-    labels = [taken(settings).label]
+    labels = [taken(plain).label]
     if server.installation.major >= 17:
         add_rows(server)
         labels.append(taken(settings, type="incremental").label)
