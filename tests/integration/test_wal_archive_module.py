@@ -228,6 +228,8 @@ def test_a_read_only_repository_fails_the_round_trip_and_works_again_afterwards(
     result = archiving.archive(verify_round_trip=True, timeout=4)
     assert result["failed"]
     assert "repository 'far'" in result["msg"]
+    assert "It said: " in result["hint"]
+    assert "Permission denied" in result["hint"], "the cause stands in the message, not in some log"
     os.chown(path, archiving.server.os_user.uid, archiving.server.os_user.gid)
     path.chmod(0o750)
     archiving.server.restart()  # else the archiver waits a minute before it tries again

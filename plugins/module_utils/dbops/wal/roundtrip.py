@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 import tempfile
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Optional
 
 from ..errors import DbopsError, Refused, Unreachable
@@ -20,6 +20,7 @@ from ..repo.archive import WalArchive
 from ..settings import Settings
 from .fetch import FOUND, IMPOSSIBLE, fetch
 from .parameters import Surroundings, surroundings
+from .status import status
 from .targets import archives
 
 _PAUSE_S = 0.1
@@ -74,7 +75,7 @@ def prove(settings: Settings, *, timeout_s: int) -> dict[str, Any]:
         raise Unreachable(
             f"Segment {name.text} has not come back within {timeout_s} s from "
             f"{' and '.join(f'repository {way.archive.name!r} ({way.why})' for way in lost)}.",
-            hint=f"{_archiver_says(server)} See dbops wal status and the server's log.",
+            hint=f"{_archiver_says(settings, server)} See the server's log.",
         )
     return {
         "segment": name.text,
@@ -117,9 +118,16 @@ def _look(way: Way, name: WalName, path: str, started: float) -> None:
         way.why = " ".join(outcome.lines).rstrip(".") or "its copy is damaged"
 
 
-def _archiver_says(server: Surroundings) -> str:
+def _archiver_says(settings: Settings, server: Surroundings) -> str:
+    """What the server counts, and what our command has noted on this host."""
     with connected(server.connection, server.identity) as session:
         row = session.row("select failed_count, last_failed_wal from pg_stat_archiver")
     if not row["failed_count"]:
         return "The archiver reports no failure."
-    return f"The archiver failed {row['failed_count']} times, the last time with {row['last_failed_wal']}."
+    here = replace(settings, host=replace(settings.host, data_directory=server.data_directory))
+    try:
+        noted = status(here)["last_error"]
+    except DbopsError as exc:
+        noted = exc.message
+    said = f"The archiver failed {row['failed_count']} times, the last time with {row['last_failed_wal']}."
+    return f"{said} It said: {noted}" if noted else said
