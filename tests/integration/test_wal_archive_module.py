@@ -236,6 +236,22 @@ def test_a_read_only_repository_fails_the_round_trip_and_works_again_afterwards(
     assert archiving.archive(verify_round_trip=True, timeout=60)["round_trip"]["segment"]
 
 
+def test_a_segment_that_lies_there_and_cannot_be_read_is_no_proof(archiving):
+    first = archiving.archive(verify_round_trip=True)["round_trip"]["segment"]
+    (stored,) = archiving.repositories["far"].glob(f"main/wal/*/*/{first}.*")
+    archiving.server.sql("create table t ()")  # so that the next segment is begun
+    segment = archiving.server.value("select pg_walfile_name(pg_current_wal_lsn())")
+    assert segment > first
+    rubbish = stored.with_name(stored.name.replace(first, segment))
+    rubbish.write_bytes(stored.read_bytes()[:1000])
+    os.chown(rubbish, archiving.server.os_user.uid, archiving.server.os_user.gid)
+    result = archiving.archive(verify_round_trip=True, timeout=4)
+    assert result["failed"]
+    assert f"Segment {segment}" in result["msg"]
+    assert "repository 'far'" in result["msg"]
+    assert rubbish.name in result["msg"]
+
+
 def test_a_round_trip_before_the_restart_is_refused(cluster):
     cluster.archive()
     result = cluster.archive(verify_round_trip=True, timeout=5)
