@@ -260,6 +260,20 @@ def test_a_round_trip_before_the_restart_is_refused(cluster):
     assert "restart" in result["hint"]
 
 
+def test_a_standby_is_set_up_and_proves_nothing(archiving, place):
+    standby = archiving.server.standby(place / "standby")
+    there = {
+        "login_unix_socket": str(standby.sockets),
+        "login_port": standby.port,
+        "data_directory": str(standby.data),
+    }
+    assert archiving.archive(**there)["changed"] is False, "it came along with the base backup"
+    assert archiving.info(**there, repositories_too=False)["in_recovery"] is True
+    result = archiving.archive(verify_round_trip=True, timeout=5, **there)
+    assert result["error_code"] == "refused"
+    assert "primary" in result["hint"]
+
+
 def test_check_mode_switches_no_segment(archiving):
     before = archiving.server.value("select pg_walfile_name(pg_current_wal_lsn())")
     assert archiving.archive(verify_round_trip=True, check=True)["round_trip"] is None
