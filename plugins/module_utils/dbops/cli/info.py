@@ -55,6 +55,7 @@ def list_text(data: dict[str, Any], now: datetime) -> str:
     if backups:
         rows = [_row(item, depth, now) for item, depth in drawn(backups)]
         lines += ["", table(_HEADINGS, rows, right=("AGE", "TOOK", "DATABASE", "STORED", "RATIO"))]
+    lines += _window_lines(data["recovery_window"])
     if data["unfinished"]:
         names = clean(", ".join(data["unfinished"]))
         lines += ["", f"unfinished (running, or killed and removed by the next backup): {names}"]
@@ -64,6 +65,23 @@ def list_text(data: dict[str, Any], now: datetime) -> str:
         if item["chain_broken"]:
             lines.append(f"not restorable: {clean(item['label'])}: {clean(item['chain_broken'])}")
     return "\n".join(lines)
+
+
+def _window_lines(windows: Sequence[dict[str, Any]]) -> Iterator[str]:
+    """The newest timeline of each system; what is broken is said, since nobody looks for it."""
+    for window in windows:
+        if not window["lines"]:
+            continue
+        newest = window["lines"][-1]
+        where = f"recovery window of timeline {newest['timeline']}"
+        spans = [
+            f"{clean(item['start_time'])} ({item['start_lsn']}) to {item['end_lsn']}"
+            + (f", broken by the missing {item['broken_by']}" if item["broken_by"] else "")
+            for item in newest["intervals"]
+        ]
+        wal = f"{plural(window['segments'], 'segment')}, {size(window['stored_bytes'])}"
+        yield ""
+        yield f"{where}: {'; '.join(spans) or 'nothing can be reached'} ({wal})"
 
 
 def drawn(backups: Sequence[dict[str, Any]]) -> Iterator[tuple[dict[str, Any], int]]:

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 from dataclasses import replace
 
@@ -35,6 +36,21 @@ def start(tools: Tools, data_directory: str, *, options: str = "", timeout_s: in
             hint=f"See {log}; mend the configuration, then start it: the restored data is complete.",
             stderr_tail=exc.stderr_tail,
         ) from exc
+
+
+def start_recovery(tools: Tools, data_directory: str, log: str, *, options: str = "") -> None:
+    """Start a server whose recovery somebody follows: nothing is waited for, and `log` is this start's alone.
+
+    The options make it tell there, in English, what recovery does; they end with this run of the server.
+    """
+    with contextlib.suppress(FileNotFoundError):
+        os.unlink(log)
+    told = (
+        "-c logging_collector=off -c log_destination=stderr -c lc_messages=C -c log_min_messages=info "
+        "-c log_line_prefix=%m: -c hot_standby=on"
+    )
+    words = ["start", "-D", data_directory, "-W", "-l", log, "-s", "-o", f"{options} {told}".strip()]
+    tools.run("pg_ctl", words)
 
 
 def check_answers(tools: Tools, data_directory: str, connection: ConnectionSettings, system_identifier: str) -> str:

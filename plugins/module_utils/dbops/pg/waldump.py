@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timezone
 from typing import Optional
@@ -14,6 +14,7 @@ from .tools import Tools
 from .wal import lsn_to_int
 
 _LINE = re.compile(r"rmgr: (\w+)\s.*?tx:\s*(\d+), lsn: ([0-9A-F]+/[0-9A-F]+), .*?desc: (\w+) ?(.*)$")
+_LSN = re.compile(r" lsn: ([0-9A-F]+/[0-9A-F]+), prev ")
 _TIME = re.compile(r"(\d{4}-\d{2}-\d{2} \d{2}:\d{2}:\d{2}(?:\.\d{1,6})?) UTC")
 _ENDS = ("COMMIT", "ABORT", "COMMIT_PREPARED", "ABORT_PREPARED")
 
@@ -29,22 +30,39 @@ class Mark:
     name: str = ""
 
 
-def marks(tools: Tools, segment: str) -> list[Mark]:
-    """The marks of one segment file, in WAL order. The file's own directory must hold it under its real name.
+@dataclass(frozen=True)
+class Contents:
+    """The marks of a run of WAL in its order, and where the last record begins that pg_waldump could read."""
+
+    marks: tuple[Mark, ...]
+    last_record: Optional[int]
+
+
+def contents(tools: Tools, segments: Sequence[str]) -> Contents:
+    """What one segment file, or the first and last of neighbours, hold; each in one directory under its real name.
 
     pg_waldump always ends such a run with an error, at the last record, which goes on in a file that it was not given;
     what it printed before counts. ToolFailed when it printed nothing and complained of more than that.
     """
     found: list[Mark] = []
+    last = None
     try:
-        for line in tools.lines("pg_waldump", [segment]):
+        for line in tools.lines("pg_waldump", list(segments)):
+            position = _LSN.search(line)
+            if position is not None:
+                last = position.group(1)
             mark = parse(line)
             if mark is not None:
                 found.append(mark)
     except ToolFailed as exc:
-        if not found and not re.search(r"could not (find|locate|read)|invalid|no valid record", exc.stderr_tail):
+        if last is None and not re.search(r"could not (find|locate|read)|invalid|no valid record", exc.stderr_tail):
             raise
-    return found
+    return Contents(tuple(found), lsn_to_int(last) if last else None)
+
+
+def marks(tools: Tools, segment: str) -> list[Mark]:
+    """The marks of one segment file alone; a record that goes on in the next file is not among them."""
+    return list(contents(tools, [segment]).marks)
 
 
 def parse(line: str) -> Optional[Mark]:

@@ -7,6 +7,7 @@ from typing import Any, Optional
 
 from ..errors import NotFound
 from ..settings import Settings
+from .coverage import windows
 from .describe import describe
 from .record import BackupRecord
 from .repository import Catalog, Repository, open_repository
@@ -49,6 +50,7 @@ def info(
             "free_bytes": opened.store.free_bytes(),
         },
         "backups": backups,
+        "recovery_window": [item.describe() for item in windows(opened, catalog)] if label is None else [],
         "unfinished": list(catalog.unfinished),
         "unreadable": [{"label": name, "why": why} for name, why in sorted(catalog.unreadable.items())],
         "totals": {

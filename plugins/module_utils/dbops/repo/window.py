@@ -148,7 +148,7 @@ def _reach(path: Sequence[Stretch], start: int, last: int, segments: Segments) -
     """How far replay gets from `start`, and the missing segment if WAL of this line (up to `last`) lies beyond it."""
     number = start // segments.size
     while number <= last:
-        timeline = _holder(path, number, segments.size)
+        timeline = holder(path, number, segments.size)
         if not segments.has(timeline, number):
             return _until(path, number, segments), segments.name(timeline, number)
         number += 1
@@ -165,11 +165,12 @@ def _until(path: Sequence[Stretch], number: int, segments: Segments) -> int:
     return begin
 
 
-def _holder(path: Sequence[Stretch], number: int, size: int) -> int:
+def holder(path: Sequence[Stretch], number: int, size: int) -> int:
+    """The timeline whose file replay reads for this segment."""
     begun = [stretch for stretch in path if stretch.begin // size <= number]
     return begun[-1].timeline
 
 
 def _relevant(path: Sequence[Stretch], item: tuple[int, int], size: int) -> bool:
     timeline, number = item
-    return _holder(path, number, size) == timeline
+    return holder(path, number, size) == timeline

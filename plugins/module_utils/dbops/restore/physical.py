@@ -2,7 +2,8 @@
 """Getting a cluster back from a physical backup, full or with its chain of incrementals.
 
 `plan` checks everything that can be checked and changes nothing; `run` reads from top to bottom: fetch and unpack →
-combine → WAL → tablespace links → flush to disk → pg_control → swap in → start.
+combine → WAL → tablespace links → flush to disk → pg_control → swap in → start. With a recovery target (roll.py) replay
+is prepared before the swap and followed to its end after it.
 """
 
 from __future__ import annotations
@@ -26,12 +27,15 @@ from ..pg.osuser import Identity, cluster_identity
 from ..pg.tools import Tools, find_tools
 from ..progress import Meter, Progress, Step
 from ..repo.record import BackupRecord
-from ..repo.repository import Repository, open_repository
+from ..repo.repository import Catalog, Entry, Repository, open_repository
 from ..settings import Settings
-from . import place
+from . import place, roll
 from .durable import Flusher, write_durably
 from .extract import extract
+from .follow import Outcome
+from .recovery import Recovery, prepare
 from .select import select
+from .target import Target
 from .unpack import CONTROL, Job, fetch, leave_out, link_tablespaces, verify
 
 
@@ -51,6 +55,10 @@ class Request:
     start: bool = False
     start_options: str = ""
     config_directory: Optional[str] = None
+    recovery: Optional[Target] = None  # None: the backup alone, without archived WAL
+    side: bool = False  # as an isolated server of its own
+    port: Optional[int] = None
+    socket_directory: Optional[str] = None
 
 
 @dataclass(frozen=True)
@@ -65,6 +73,7 @@ class RestorePlan:
     tablespaces: dict[int, place.Place]
     needed_bytes: int
     warnings: tuple[str, ...]
+    recovery: Optional[Recovery] = None
 
     @property
     def record(self) -> BackupRecord:
@@ -90,6 +99,7 @@ class RestorePlan:
                 "stored_bytes": sum(record.stored_bytes for record in self.chain),
                 "needed_bytes": self.needed_bytes,
                 "os_user": self.identity.name,
+                "recovery": self.recovery.describe(self.needed_bytes) if self.recovery else None,
             },
             "warnings": list(self.warnings),
         }
@@ -99,8 +109,8 @@ def plan(settings: Settings, request: Request) -> RestorePlan:
     """Everything is checked here: the backup and its chain, the target, a running server, tools, space."""
     repository = open_repository(settings, request.repository)
     catalog = repository.catalog()
-    entry = select(catalog, label=request.label, before=request.before, method="physical")
-    chain = tuple(catalog.chain(entry.record.label))
+    roll.check(request)
+    entry = None if request.recovery and not request.label else _entry(catalog, request)
     target = request.target or settings.host.data_directory
     if not target:
         raise BadInput("No target directory is known.", hint="Give one, or set host.data_directory in the settings.")
@@ -108,6 +118,12 @@ def plan(settings: Settings, request: Request) -> RestorePlan:
     if data.occupied and not request.stop:
         place.require_stopped(data.path)
     identity = _identity(settings, data.path)
+    recovery = None
+    if request.recovery is not None:
+        recovery = roll.recovery_for(settings, request, repository, catalog, identity, data.path)
+        entry = catalog.entry(recovery.route.label)
+    assert entry is not None
+    chain = tuple(catalog.chain(entry.record.label))
     tools = _tools(settings, request, entry.record, identity, len(chain) > 1)
     tablespaces = _tablespaces(entry.record, request, data, settings.host.data_directory)
     needed = _check_space(chain, data, tablespaces)
@@ -122,6 +138,7 @@ def plan(settings: Settings, request: Request) -> RestorePlan:
         tablespaces=tablespaces,
         needed_bytes=needed,
         warnings=tuple(_warnings(entry.record)),
+        recovery=recovery,
     )
 
 
@@ -132,8 +149,14 @@ def run(plan: RestorePlan, progress: Progress) -> dict[str, Any]:
         plan = _after_half_swap(plan, progress)
     with _explained(plan):
         meter, moved, config = _fill_and_swap(plan, clock, progress)
-    version = _start(plan, clock) if plan.request.start else None
-    return _result(plan, meter, clock, moved, config, version)
+    followed = None
+    if plan.recovery is not None:
+        with clock.phase("recovery_s"):
+            followed = roll.replay(plan.recovery, plan.programs(), plan.request.start_options, progress)
+    version = None
+    if roll.is_to_be_started(plan.request, followed):
+        version = _start(plan, clock)
+    return _result(plan, meter, clock, moved, config, version, followed)
 
 
 def _fill_and_swap(plan: RestorePlan, clock: _Clock, progress: Progress) -> tuple[Meter, place.Moved, Optional[str]]:
@@ -158,6 +181,8 @@ def _fill_and_swap(plan: RestorePlan, clock: _Clock, progress: Progress) -> tupl
                     Flusher(path).finish()
                 if control_file is not None:
                     write_durably(os.path.join(root, CONTROL), control_file)
+            if plan.recovery is not None:
+                prepare(plan.recovery, root, plan.programs())
             if plan.data.occupied:
                 _stop_old(plan)
             moved = place.swap(plan.data, plan.tablespaces, label=plan.record.label)
@@ -169,6 +194,10 @@ def _fill_and_swap(plan: RestorePlan, clock: _Clock, progress: Progress) -> tupl
 
 
 # -- plan: how
+
+
+def _entry(catalog: Catalog, request: Request) -> Entry:
+    return select(catalog, label=request.label, before=request.before, method="physical")
 
 
 def _identity(settings: Settings, target: str) -> Identity:
@@ -185,7 +214,7 @@ def _tools(
     settings: Settings, request: Request, record: BackupRecord, identity: Identity, combine: bool
 ) -> Optional[Tools]:
     """PostgreSQL's programs of the backup's major; a plain restore without a start needs none."""
-    if not (combine or request.verify or request.start or request.stop):
+    if not (combine or request.verify or request.start or request.stop or request.recovery):
         return None
     major = record.postgres_version_num // 10000
     tools = find_tools(major, identity, bin_dir=settings.host.bin_dir)
@@ -319,11 +348,19 @@ def _start(plan: RestorePlan, clock: _Clock) -> str:
 
 
 def _result(
-    plan: RestorePlan, meter: Meter, clock: _Clock, moved: place.Moved, config: Optional[str], version: Optional[str]
+    plan: RestorePlan,
+    meter: Meter,
+    clock: _Clock,
+    moved: place.Moved,
+    config: Optional[str],
+    version: Optional[str],
+    followed: Optional[Outcome],
 ) -> dict[str, Any]:
+    recovery = plan.recovery and followed and {**plan.recovery.describe(plan.needed_bytes), **followed.describe()}
     return {
         "changed": True,
         "msg": f"Restored {plan.record.label} into {plan.data.path}"
+        + (f", recovered to {plan.recovery.route.target} and {followed.state}" if plan.recovery and followed else "")
         + (f"; the old directory is {moved.data_directory}." if plan.data.occupied else "."),
         "restore": {
             "label": plan.record.label,
@@ -340,6 +377,7 @@ def _result(
             "config_directory": config,
             "started": version is not None,
             "server_version": version,
+            "recovery": recovery,
         },
         "warnings": list(plan.warnings),
     }

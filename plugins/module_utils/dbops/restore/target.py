@@ -6,7 +6,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any, Optional
 
 from ..errors import BadInput
@@ -137,13 +137,14 @@ class Reach:
         return "; ".join(known) or "nothing"
 
 
-def unreachable_time(target: datetime, reach: Reach) -> Optional[str]:
-    """None when a commit at or after the target proves that replay stops there; else what is nearest.
+def unreachable_time(target: datetime, reach: Reach, *, inclusive: bool = False) -> Optional[str]:
+    """None when a transaction that ended past the target proves that replay stops there; else what is nearest.
 
-    A base's stop time opens an interval, its last commit closes it: PostgreSQL notices a time target only at the first
-    commit past it, so that a target after the last commit would be missed.
+    A base's stop time opens an interval, its last commit closes it. PostgreSQL notices a time target only at the first
+    end of a transaction past it: one later than the target, or not earlier when the target itself is left out.
     """
-    known = [(start, end) for start, end in reach.intervals if start and end]
+    step = timedelta(microseconds=1) if inclusive else timedelta(0)
+    known = [(start, end - step) for start, end in reach.intervals if start and end and start <= end - step]
     for start, end in known:
         if start <= target <= end:
             return None

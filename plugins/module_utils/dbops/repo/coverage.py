@@ -1,0 +1,132 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""From what a repository holds to what can be reached: its base backups, archived WAL and histories as one window.
+
+The WAL is listed once. What opens no recovery is left out: a dump, a backup whose chain is broken, another system's.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Optional
+
+from ..pg.wal import DEFAULT_SEGMENT_SIZE, lsn_to_int
+from ..pg.walfile import Kind, parse_history
+from . import layout
+from .archive import WalArchive
+from .record import BackupRecord, iso
+from .repository import Catalog, Repository
+from .window import Base, Interval, Segments, Stretch, holder, intervals, line
+
+
+@dataclass(frozen=True)
+class Line:
+    """The path of timelines that ends in `timeline`, and what can be reached along it."""
+
+    timeline: int
+    path: tuple[Stretch, ...]
+    intervals: tuple[Interval, ...]
+
+
+@dataclass(frozen=True)
+class Window:
+    """Everything that one repository can reach of one system; `stored` are the archived segments' sizes in bytes."""
+
+    system_identifier: str
+    repository: str
+    lines: tuple[Line, ...]  # by timeline
+    segments: Segments
+    stored: Mapping[tuple[int, int], int]
+    bases: Mapping[str, Base]
+
+    @property
+    def newest(self) -> Optional[Line]:
+        return self.lines[-1] if self.lines else None
+
+    def line(self, timeline: int) -> Optional[Line]:
+        return next((item for item in self.lines if item.timeline == timeline), None)
+
+    def between(self, path: Sequence[Stretch], start: int, stop: int) -> Iterator[tuple[int, int]]:
+        """The segments (timeline, number) that replay along this path reads from one byte position to another."""
+        for number in range(start // self.segments.size, max(start, stop - 1) // self.segments.size + 1):
+            yield holder(path, number, self.segments.size), number
+
+    def describe(self) -> dict[str, Any]:
+        return {
+            "system_identifier": self.system_identifier,
+            "repository": self.repository,
+            "segments": len(self.segments.present),
+            "stored_bytes": sum(self.stored.values()),
+            "dropped": len(self.segments.dropped),
+            "lines": [
+                {
+                    "timeline": item.timeline,
+                    "intervals": [
+                        {**interval.describe(), "start_time": iso(interval.start_time)} for interval in item.intervals
+                    ],
+                }
+                for item in self.lines
+            ],
+        }
+
+
+def window_of(repository: Repository, catalog: Catalog, system_identifier: str) -> Window:
+    """Reads the list of WAL and the histories. A failed listing raises: half of it would show gaps, or hide them."""
+    archive = WalArchive(repository, system_identifier)
+    records = _usable(catalog, system_identifier)
+    size = _segment_size(records)
+    stored: dict[tuple[int, int], int] = {}
+    histories: dict[int, list[tuple[int, str]]] = {}
+    for item in archive.files():
+        if item.name.kind is Kind.SEGMENT:
+            stored[_place(item.name.text, size)] = item.stored_bytes
+        elif item.name.kind is Kind.HISTORY:
+            content = archive.get(item.name).decode("utf-8", "replace")
+            histories[item.name.timeline] = parse_history(content)
+    dropped = {_place(name, size) for name in archive.dropped() if len(name) == 24}
+    segments = Segments(stored.keys(), size, dropped)
+    bases = {record.label: base for record in records for base in _base(record)}
+    timelines = sorted({*histories, *(timeline for timeline, _number in stored), *_timelines(bases.values())})
+    lines = tuple(
+        Line(timeline, line(timeline, histories), intervals(timeline, bases.values(), segments, histories))
+        for timeline in timelines
+    )
+    return Window(system_identifier, repository.name, lines, segments, stored, bases)
+
+
+def windows(repository: Repository, catalog: Catalog) -> list[Window]:
+    """One for each system whose WAL is archived here."""
+    systems = repository.store.children(layout.wal(repository.cluster))
+    return [window_of(repository, catalog, system) for system in systems]
+
+
+def _usable(catalog: Catalog, system_identifier: str) -> list[BackupRecord]:
+    records = {entry.record.label: entry.record for entry in catalog.entries}
+    whole: dict[Optional[str], bool] = {None: True}
+    for entry in reversed(catalog.entries):  # oldest first: a parent is known before its children
+        whole[entry.record.label] = whole.get(entry.record.parent, False)
+    return [
+        record
+        for record in records.values()
+        if record.method == "physical" and record.system_identifier == system_identifier and whole[record.label]
+    ]
+
+
+def _segment_size(records: Iterable[BackupRecord]) -> int:
+    return next((record.wal.segment_size for record in records if record.wal), DEFAULT_SEGMENT_SIZE)
+
+
+def _base(record: BackupRecord) -> Iterator[Base]:
+    wal = record.wal
+    if wal is not None:
+        yield Base(record.label, wal.timeline, lsn_to_int(wal.start_lsn), lsn_to_int(wal.stop_lsn), record.stopped)
+
+
+def _timelines(bases: Iterable[Base]) -> Iterator[int]:
+    for base in bases:
+        yield base.timeline
+
+
+def _place(segment: str, size: int) -> tuple[int, int]:
+    """A segment's name as its timeline and number."""
+    return int(segment[:8], 16), int(segment[8:16], 16) * (0x100000000 // size) + int(segment[16:24], 16)

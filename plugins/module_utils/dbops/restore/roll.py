@@ -1,0 +1,110 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Rolling a restored backup forward: the route to the target beforehand, and the replay itself afterwards."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import replace
+from typing import TYPE_CHECKING, Optional
+
+from ..errors import BadInput, NotFound
+from ..pg import control
+from ..pg.osuser import Identity
+from ..pg.tools import Tools, find_tools
+from ..progress import Progress
+from ..repo.archive import WalArchive
+from ..repo.coverage import window_of
+from ..repo.repository import Catalog, Repository
+from ..settings import Settings
+from .choose import choose
+from .edges import WalReader
+from .follow import Outcome, follow
+from .recovery import Recovery, settle, side_of
+
+if TYPE_CHECKING:
+    from .physical import Request
+
+_LOG = "dbops-recovery.log"
+
+
+def check(request: Request) -> None:
+    """BadInput for options that contradict each other."""
+    if request.recovery is None:
+        for name in ("side", "port", "socket_directory"):
+            if getattr(request, name):
+                raise BadInput(
+                    f"{name} is only for a recovery.", hint="Give a recovery target too: immediate, for one."
+                )
+        return
+    if request.before:
+        raise BadInput("A recovery target chooses the backup itself.", hint="Leave `before` out, or give a label.")
+    if request.side and (request.in_place or not request.target):
+        raise BadInput(
+            "A side instance needs a directory of its own, and moves nothing aside.",
+            hint="Give an empty target directory, and leave in_place out.",
+        )
+    if not request.side and (request.port or request.socket_directory):
+        raise BadInput("port and socket_directory are a side instance's.", hint="Ask for a side instance too.")
+
+
+def recovery_for(
+    settings: Settings,
+    request: Request,
+    repository: Repository,
+    catalog: Catalog,
+    identity: Identity,
+    data_directory: str,
+) -> Recovery:
+    """The proven route to the request's target. NotFound and Refused say what could be reached instead."""
+    target = request.recovery
+    assert target is not None
+    physical = [entry.record for entry in catalog.entries if entry.record.method == "physical"]
+    if not physical:
+        raise NotFound("There is no physical backup to recover from.", hint="See dbops info.")
+    named = catalog.entry(request.label).record if request.label else None
+    if named is not None and named.method != "physical":
+        raise BadInput(f"{named.label} is a logical backup; WAL cannot be replayed on it.", hint="See dbops info.")
+    newest = named or max(physical, key=lambda record: (record.stopped, record.label))
+    window = window_of(repository, catalog, newest.system_identifier)
+    archive = WalArchive(repository, newest.system_identifier)
+    tools = find_tools(newest.postgres_version_num // 10000, identity, bin_dir=settings.host.bin_dir)
+    with WalReader(archive, window, tools, cache=settings.state_path) as reader:
+        route = choose(target, window, reader, record=named)
+    side = side_of(settings, data_directory, request.port, request.socket_directory) if request.side else None
+    return Recovery(
+        route=route,
+        data_directory=data_directory,
+        settings=settings,
+        only_repository=request.repository,
+        codecs=frozenset(item.codec for item in archive.files()),
+        side=side,
+    )
+
+
+def replay(recovery: Recovery, tools: Tools, options: str, progress: Progress) -> Outcome:
+    """Start the server, follow it to the target, and leave it as the target's action says.
+
+    After a promotion what was only for the recovery is taken back, and the server is stopped: the caller starts it as
+    it is to run. Paused, it goes on running, and its log stays the one of this recovery.
+    """
+    path = recovery.data_directory
+    log = os.path.join(path, _LOG)
+    side = recovery.side
+    if side is not None and not os.path.isdir(side.socket_directory):
+        tools.identity.make_private_directory(side.socket_directory)
+    tools.identity.make_private_directory(recovery.settings.state_path)
+    tools.identity.make_private_directory(recovery.spool_path)
+    control.start_recovery(tools, path, log, options=options)
+    here = replace(recovery.settings.connection, login_host="", login_unix_socket="")
+    outcome = follow(tools, path, log, here, recovery.route.target, progress)
+    if outcome.state == "promoted":
+        control.stop(tools, path)
+        settle(recovery, tools)
+    return outcome
+
+
+def is_to_be_started(request: Request, followed: Optional[Outcome]) -> bool:
+    """A side instance is there to be looked into; a cluster starts when asked; one that waits at its target runs."""
+    if followed is None:
+        return request.start
+    return followed.state == "promoted" and (request.start or request.side)

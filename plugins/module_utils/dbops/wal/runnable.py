@@ -1,0 +1,82 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""An interpreter and a copy of this engine that the cluster's OS user can run, for as long as they are needed.
+
+The engine that runs right now may lie in a private home, in a virtualenv of root's, or in a module's payload that is
+gone in a moment; restore_command is called later, by another user, perhaps after a restart by hand.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterable
+
+from ..errors import NotFound
+from ..pg.osuser import Identity, steady
+from .scripts import running_lib_path
+
+INSTALLED = "/usr/local/lib/dbops"  # where role agent puts the engine
+_LIBRARIES = {"zstd": "zstandard", "lz4": "lz4"}
+_PYTHONS = ("/usr/bin/python3", "/usr/local/bin/python3", "/usr/libexec/platform-python")
+
+
+def copy_engine(directory: str, codecs: Iterable[str], identity: Identity) -> str:
+    """`<directory>/lib` with the engine and the libraries that these codecs need, as far as they are plain files."""
+    lib = os.path.join(directory, "lib")
+    os.makedirs(lib, 0o700)
+    engine = os.path.join(running_lib_path(), "dbops")
+    if not os.path.isdir(engine):
+        engine = os.path.join(INSTALLED, "dbops")
+    if not os.path.isdir(engine):
+        raise NotFound(
+            f"The engine is not installed on this host: {engine} is missing, and restore_command needs it.",
+            hint="Run playbooks/setup.yml (role agent), then restore again.",
+        )
+    ignored = shutil.ignore_patterns("__pycache__", ".mypy_cache")
+    shutil.copytree(engine, os.path.join(lib, "dbops"), ignore=ignored)
+    for name in sorted({_LIBRARIES[codec] for codec in codecs if codec in _LIBRARIES}):
+        spec = importlib.util.find_spec(name)
+        origin = spec.origin if spec else None
+        if origin and os.path.isdir(os.path.dirname(origin)):
+            shutil.copytree(os.path.dirname(origin), os.path.join(lib, name), ignore=ignored)
+    for path, directories, files in os.walk(lib):
+        os.chmod(path, 0o700)
+        identity.give(path)
+        for name in [*directories, *files]:
+            identity.give(os.path.join(path, name))
+    return lib
+
+
+def find_python(lib: str, codecs: Iterable[str], identity: Identity) -> str:
+    """An interpreter that this user can start with the engine in `lib`; NotFound says what was tried."""
+    needed = ["dbops.cli.wal_command", *sorted({_LIBRARIES[codec] for codec in codecs if codec in _LIBRARIES})]
+    code = f"import sys; sys.path.insert(0, {lib!r}); assert sys.version_info >= (3, 9); import {', '.join(needed)}"
+    tried = []
+    for python in dict.fromkeys([sys.executable, *_PYTHONS]):
+        if not python or not os.path.isabs(python):
+            continue
+        try:
+            with steady():
+                done = subprocess.run(  # pylint: disable=ansible-bad-function  # as another user, and no module at hand
+                    [python, "-I", "-B", "-c", code],
+                    stdin=subprocess.DEVNULL,
+                    capture_output=True,
+                    cwd="/",
+                    check=False,
+                    timeout=60,
+                    **identity.for_subprocess(),
+                )
+        except (OSError, subprocess.TimeoutExpired) as exc:
+            tried.append(f"{python} ({exc})")
+            continue
+        if done.returncode == 0:
+            return python
+        words = done.stderr.decode("utf-8", "replace").strip().splitlines()
+        tried.append(f"{python} ({words[-1] if words else 'it said nothing'})")
+    raise NotFound(
+        f"OS user {identity.name!r} can start no Python that can fetch the archived WAL: {'; '.join(tried)}.",
+        hint=f"Install python3 (3.9 or later) and the packages for {', '.join(needed[1:]) or 'it'} for that user.",
+    )

@@ -1,0 +1,241 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Point-in-time recovery on real servers: the point that was asked for, exactly, or a refusal with the nearest one."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from ansible_collections.dbops.postgres.plugins.module_utils.dbops.errors import NotFound, Refused, Unreachable
+from ansible_collections.dbops.postgres.plugins.module_utils.dbops.pg.datadir import control_data
+from ansible_collections.dbops.postgres.plugins.module_utils.dbops.progress import Silent
+from ansible_collections.dbops.postgres.plugins.module_utils.dbops.repo.info import info
+from ansible_collections.dbops.postgres.plugins.module_utils.dbops.restore import physical
+from ansible_collections.dbops.postgres.plugins.module_utils.dbops.restore.target import parse
+from tests.support.recovering import Protected, Side, at, wait_until
+from tests.support.servers import Installation, Templates
+
+
+@pytest.fixture
+def protected(installation: Installation, templates: Templates, place: Path) -> Iterator[Protected]:
+    """Archiving, with a first row; no backup yet."""
+    made = Protected(templates.server(installation, place / "pg", summarize_wal=False), place)
+    made.row(0)
+    yield made
+    made.server.stop("immediate")
+
+
+def test_every_kind_of_target_is_reached_exactly(protected):
+    label = protected.backup()
+    points = {number: protected.row(number) for number in (1, 2)}
+    protected.server.sql("select pg_create_restore_point('release')")
+    points[3] = protected.row(3)
+    protected.archive()
+    points[4] = protected.row(4)
+    protected.server.sql("drop table canary")
+    protected.archive()
+
+    with protected.recovered(time=at(points[4])) as side:  # dropped right after: the second before
+        assert side.rows() == [0, 1, 2, 3, 4]
+        assert side.recovery["target_reached"]
+        assert side.recovery["base"] == label
+        assert side.value("select pg_is_in_recovery()") is False
+    with protected.recovered(lsn=points[2].lsn) as side:
+        assert side.rows() == [0, 1, 2]
+    with protected.recovered(xid=points[3].xid) as side:
+        assert side.rows() == [0, 1, 2, 3]
+    with protected.recovered(xid=points[3].xid, inclusive=False) as side:
+        assert side.rows() == [0, 1, 2]
+    with protected.recovered(name="release") as side:
+        assert side.rows() == [0, 1, 2]
+    with protected.recovered(immediate=True) as side:
+        assert side.rows() == [0]
+    with protected.recovered(latest=True) as side:
+        assert side.value("select to_regclass('canary')") is None
+        assert side.recovery["expected_last_commit"] == side.recovery["last_transaction"]
+
+
+def test_what_cannot_be_reached_is_refused_with_the_nearest_instant(protected):
+    before = protected.row(1)
+    protected.backup()
+    inside = protected.row(2)
+    protected.row(3)
+    protected.archive()
+    last = protected.row(4)
+    protected.archive()
+    after = protected.server.value("select clock_timestamp() + interval '1 minute'")
+
+    for time in (at(before), after.isoformat().replace("+00:00", "Z")):
+        with pytest.raises(Refused, match="the nearest instant that can be reached is 20"):
+            protected.plan(parse({"time": time}))
+    with pytest.raises(Refused, match="the nearest that can is"):
+        protected.plan(parse({"lsn": before.lsn}))
+    with pytest.raises(Refused, match="the nearest that can is"):
+        protected.plan(parse({"lsn": "FF/0"}))
+    with pytest.raises(NotFound, match="restore point 'never'"):
+        protected.plan(parse({"name": "never"}))
+    with pytest.raises(NotFound, match="4000000000"):
+        protected.plan(parse({"xid": 4_000_000_000}))
+    with pytest.raises(NotFound, match="no timeline 7"):
+        protected.plan(parse({"lsn": inside.lsn}, timeline="7"))
+    # the nearest one that a refusal names can be asked for
+    with pytest.raises(Refused) as refusal:
+        protected.plan(parse({"time": "2999-01-01T00:00:00Z"}))
+    nearest = str(refusal.value).split("the nearest instant that can be reached is ")[1].split(" ")[0].rstrip(".")
+    route = protected.plan(parse({"time": nearest})).recovery.route
+    assert route.last_commit is not None
+    assert route.last_commit <= last.time
+
+
+def test_a_gap_is_shown_and_what_lies_in_or_behind_it_is_refused_until_the_next_backup(protected):
+    first = protected.backup()
+    before = protected.row(1)
+    protected.row(2)
+    protected.archive()
+    inside = protected.row(3)
+    lost = protected.archive()
+    behind = protected.row(4)
+    protected.archive()
+    second = protected.backup()
+    later = protected.row(5)
+    protected.row(6)
+    protected.archive()
+    protected.archiving.stored(lost).unlink()
+
+    window = info(protected.settings)["recovery_window"][0]["lines"][-1]["intervals"]
+    assert [(item["bases"], item["broken_by"]) for item in window] == [([first], lost), ([second], None)]
+    assert protected.plan(parse({"lsn": before.lsn})).record.label == first
+    assert protected.plan(parse({"lsn": later.lsn})).record.label == second
+    for point in (inside, behind):
+        for target in ({"lsn": point.lsn}, {"time": at(point)}):
+            with pytest.raises(Refused, match="nearest"):
+                protected.plan(parse(target))
+    with pytest.raises(NotFound):
+        protected.plan(parse({"xid": inside.xid}))
+    with pytest.raises(Refused, match=f"segment {lost} is missing"):
+        protected.plan(parse({"latest": True}), label=first)
+    with pytest.raises(Refused, match=f"{second} can"):
+        protected.plan(parse({"lsn": later.lsn}), label=first)
+    with protected.recovered(lsn=before.lsn) as side:
+        assert side.rows() == [0, 1]
+
+
+def test_in_place_to_before_and_after_the_fork_and_back_again(protected):
+    protected.backup()
+    early = protected.row(1)
+    protected.row(2)
+    late = protected.row(3)
+    protected.row(4)
+    protected.archive()
+
+    recovery = protected.in_place(parse({"lsn": early.lsn}))["recovery"]
+    assert (recovery["state"], recovery["target_reached"], recovery["timeline"]) == ("promoted", True, 2)
+    server = protected.server
+    assert rows(server) == [0, 1]
+    assert server.value("show archive_mode") == "on"
+    assert not (server.data / "recovery.signal").exists()
+    assert "recovery_target" not in (server.data / "postgresql.auto.conf").read_text()
+    forked = protected.row(12)
+    protected.row(13)
+    protected.archive()
+
+    with protected.recovered(time=at(forked)) as side:  # after the fork, on the newest timeline
+        assert side.rows() == [0, 1, 12]
+    with protected.recovered(lsn=early.lsn) as side:  # before it
+        assert side.rows() == [0, 1]
+    with protected.recovered(lsn=late.lsn, timeline="1") as side:  # the branch that was left
+        assert side.rows() == [0, 1, 2, 3]
+
+    recovery = protected.in_place(parse({"lsn": late.lsn}, timeline="1"))["recovery"]
+    assert recovery["timeline"] == 3
+    assert rows(server) == [0, 1, 2, 3]
+    protected.row(24)
+    protected.archive()
+    with protected.recovered(latest=True) as side:
+        assert side.rows() == [0, 1, 2, 3, 24]
+    with protected.recovered(time=at(forked), timeline="2") as side:
+        assert side.rows() == [0, 1, 12]
+
+
+def test_a_store_that_goes_away_stops_the_recovery_unpromoted_and_a_start_resumes_it(protected):
+    protected.backup()
+    target = protected.row(1)
+    for number in range(2, 5):
+        protected.archive()
+        target = protected.row(number)
+    protected.row(5)
+    protected.archive()
+    plan = protected.plan(parse({"lsn": target.lsn}))
+    wal = protected.place / "repo" / "main" / "wal"
+    aside = protected.place / "repo" / "away"
+    wal.rename(aside)  # after the plan: the backup itself can still be read
+
+    with pytest.raises(Unreachable, match="WAL file could not be had.*is its disk mounted") as stopped:
+        physical.run(plan, Silent())
+    assert "was not promoted" in stopped.value.hint
+    data = Path(plan.data.path)
+    assert (data / "recovery.signal").exists()
+    assert control_data(plan.programs(), str(data))["Latest checkpoint's TimeLineID"] == "1"
+    assert not list((data / "pg_wal").glob("00000002*"))
+
+    aside.rename(wal)
+    side = Side(protected.server, data, {"recovery": plan.recovery.describe(0)})
+    protected.server.run("pg_ctl", "-D", data, "-l", data / "again.log", "-w", "start", keep_output=False)
+    try:
+        wait_until(lambda: not side.value("select pg_is_in_recovery()"), "it is promoted at its target")
+        assert side.rows() == [0, 1, 2, 3, 4]
+    finally:
+        side.stop()
+
+
+def test_paused_and_shut_down_at_the_target_are_not_promoted(protected):
+    protected.backup()
+    target = protected.row(1)
+    protected.row(2)
+    protected.archive()
+    with protected.recovered(lsn=target.lsn, action="pause") as side:
+        assert side.recovery["state"] == "paused"
+        assert side.recovery["target_reached"]
+        assert side.value("select pg_is_in_recovery()")
+        assert side.rows() == [0, 1]
+    with protected.recovered(lsn=target.lsn, action="shutdown") as side:
+        assert side.recovery["state"] == "shutdown"
+        assert side.recovery["target_reached"]
+        assert not (side.data / "postmaster.pid").exists()
+        assert (side.data / "recovery.signal").exists()
+
+
+def test_a_side_instance_is_cut_off_from_the_world_and_stays_so_when_started_by_hand(protected):
+    server = protected.server
+    server.sql("alter system set synchronous_standby_names = 'nobody'")
+    server.sql("alter system set shared_preload_libraries = 'pg_cron'")  # takes effect at a restart
+    protected.backup()
+    protected.row(1)
+    protected.archive()
+    stored = sorted(path.name for path in (protected.place / "repo").rglob("*") if path.is_file())
+    expected = {
+        "archive_mode": "off",
+        "archive_command": "(disabled)",
+        "listen_addresses": "",
+        "synchronous_standby_names": "",
+        "shared_preload_libraries": "",
+        "max_logical_replication_workers": "0",
+        "primary_conninfo": "",
+        "max_connections": server.value("show max_connections"),
+    }
+    with protected.recovered(latest=True) as side:
+        for _start in ("by the restore", "by hand"):
+            assert {name: side.value(f"show {name}") for name in expected} == expected
+            side.sql("insert into canary values (99)")  # no commit waits for a standby
+            side.sql("select pg_switch_wal()")
+            server.run("pg_ctl", "-D", side.data, "-m", "fast", "-w", "stop")
+            server.run("pg_ctl", "-D", side.data, "-l", side.data / "again.log", "-w", "start", keep_output=False)
+            side.sql("delete from canary where n = 99")
+    assert sorted(path.name for path in (protected.place / "repo").rglob("*") if path.is_file()) == stored
+    assert rows(server) == [0, 1]
+
+
+def rows(server):
+    return [number for (number,) in server.sql("select n from canary order by n")]
