@@ -3,12 +3,19 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from ansible_collections.dbops.postgres.plugins.module_utils.dbops.errors import NotFound, Refused, Unreachable
+from ansible_collections.dbops.postgres.plugins.module_utils.dbops.cli.main import main
+from ansible_collections.dbops.postgres.plugins.module_utils.dbops.errors import (
+    BadInput,
+    NotFound,
+    Refused,
+    Unreachable,
+)
 from ansible_collections.dbops.postgres.plugins.module_utils.dbops.pg.datadir import control_data
 from ansible_collections.dbops.postgres.plugins.module_utils.dbops.progress import Silent
 from ansible_collections.dbops.postgres.plugins.module_utils.dbops.repo.info import info
@@ -37,6 +44,11 @@ def test_every_kind_of_target_is_reached_exactly(protected):
     protected.server.sql("drop table canary")
     protected.archive()
 
+    route = protected.plan(parse({"time": at(points[4])})).preview()["restore"]["recovery"]
+    assert (route["base"], route["timeline"]) == (label, 1)
+    assert route["wal_segments"] >= 3
+    assert route["wal_bytes"] > 0
+    assert at(points[3]) < route["expected_last_commit"] <= at(points[4])
     with protected.recovered(time=at(points[4])) as side:  # dropped right after: the second before
         assert side.rows() == [0, 1, 2, 3, 4]
         assert side.recovery["target_reached"]
@@ -172,7 +184,7 @@ def test_a_store_that_goes_away_stops_the_recovery_unpromoted_and_a_start_resume
     aside = protected.place / "repo" / "away"
     wal.rename(aside)  # after the plan: the backup itself can still be read
 
-    with pytest.raises(Unreachable, match="WAL file could not be had.*is its disk mounted") as stopped:
+    with pytest.raises(Unreachable, match=r"WAL file could not be had.*is its disk mounted") as stopped:
         physical.run(plan, Silent())
     assert "was not promoted" in stopped.value.hint
     data = Path(plan.data.path)
@@ -235,6 +247,31 @@ def test_a_side_instance_is_cut_off_from_the_world_and_stays_so_when_started_by_
             side.sql("delete from canary where n = 99")
     assert sorted(path.name for path in (protected.place / "repo").rglob("*") if path.is_file()) == stored
     assert rows(server) == [0, 1]
+
+
+def test_the_command_plans_recovers_and_refuses(protected, capsys):
+    config = protected.place / "settings.json"
+    mapping = protected.server.engine_mapping(None, repositories=[{"name": "a", "path": str(protected.place / "repo")}])
+    config.write_text(json.dumps(mapping))
+    protected.backup()
+    target = protected.row(1)
+    protected.row(2)
+    protected.archive()
+    words = ["--config", str(config), "restore", "--time", at(target)]
+    assert main([*words, "--in-place", "--stop", "--plan"]) == 0
+    assert "along timeline 1" in capsys.readouterr().out
+    assert main([*words, "--in-place", "--stop", "--start"]) == Refused.exit_code  # not confirmed
+    assert rows(protected.server) == [0, 1, 2]
+    assert main([*words, "--lsn", target.lsn, "--in-place"]) == BadInput.exit_code
+    late = ["--config", str(config), "restore", "--time", "2999-01-01T00:00:00Z", "--in-place", "--stop", "--plan"]
+    capsys.readouterr()
+    assert main(late) == Refused.exit_code
+    assert "the nearest instant that can be reached is" in capsys.readouterr().err
+    assert main([*words, "--in-place", "--stop", "--start", "--confirm", "main"]) == 0
+    assert "reached, promoted" in capsys.readouterr().out
+    assert rows(protected.server) == [0, 1]
+    assert main(["--config", str(config), "info"]) == 0
+    assert "recovery window of timeline" in capsys.readouterr().out
 
 
 def rows(server):

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""A server whose WAL is archived by the real scripts, with a base backup, and recoveries of it into other directories."""
+"""A server whose WAL is archived by the real scripts, and recoveries of it into other directories."""
 
 from __future__ import annotations
 

@@ -9,13 +9,15 @@ from typing import Any, Optional
 from ..errors import BadInput
 from ..progress import duration
 from ..restore import logical, physical, rollback
+from ..restore.target import ACTIONS, KINDS, Target, parse
 from ..restore.validate import validate as validate_physical
 from ..settings import METHODS
 from .door import Answer, Door
 from .words import clean, plural, size
 
 _PHYSICAL = ("target", "in_place", "tablespace", "tablespace_root", "verify", "stop", "start", "start_options",
-             "config_directory")  # fmt: skip
+             "config_directory", "time", "lsn", "xid", "name", "immediate", "latest", "exclusive", "timeline", "action",
+             "side", "port", "socket_directory")  # fmt: skip
 _LOGICAL = ("file", "database", "existing", "disconnect", "jobs", "globals", "no_owner", "no_privileges",
             "no_tablespaces", "allow_errors")  # fmt: skip
 
@@ -32,6 +34,13 @@ def add(verbs: Any, common: argparse.ArgumentParser) -> None:
     parser.add_argument("--plan", action="store_true", help="check everything, say what would be done, do nothing")
     parser.add_argument("--confirm", metavar="CLUSTER", help="needed where something that exists is replaced")
     _physical_options(parser.add_argument_group("a physical backup"))
+    _recovery_options(
+        parser.add_argument_group(
+            "point-in-time recovery",
+            "Without a target the backup comes back as it was, and no archived WAL is replayed. With one the right "
+            "backup is chosen and replay is followed to its end; what the archive cannot reach is refused beforehand.",
+        )
+    )
     _logical_options(parser.add_argument_group("a logical backup, or a dump file"))
     parser.set_defaults(verb=restore)
 
@@ -102,12 +111,16 @@ def _restore_physical(door: Door) -> Answer:
         start=args.start,
         start_options=args.start_options or "",
         config_directory=args.config_directory,
+        recovery=_target(args),
+        side=args.side,
+        port=args.port,
+        socket_directory=args.socket_directory,
     )
     plan = physical.plan(settings, request)
     if args.plan:
         data = plan.preview()
         sizes = f"\n  to read: {size(data['restore']['stored_bytes'])}, to write: {size(plan.needed_bytes)}"
-        return Answer(data, clean(data["msg"]) + sizes)
+        return Answer(data, "\n".join([clean(data["msg"]) + sizes, *_route_lines(data["restore"]["recovery"])]))
     if plan.data.occupied:
         door.require_confirmation(settings, f"{plan.data.path} would be moved aside for {plan.record.label}")
     data = physical.run(plan, door.progress)
@@ -115,6 +128,7 @@ def _restore_physical(door: Door) -> Answer:
     lines = [clean(data["msg"])]
     if done.get("moved_aside"):
         lines.append(f"  the old directory: {clean(done['moved_aside'])} (dbops rollback puts it back)")
+    lines += _recovery_lines(done["recovery"])
     phases = ", ".join(f"{name[:-2].replace('_', ' ')} {duration(spent)}" for name, spent in done["phases"].items())
     lines.append(f"  {size(done['stored_bytes'])} read, {size(done['restored_bytes'])} written; {phases}")
     return Answer(data, "\n".join(lines))
@@ -173,6 +187,59 @@ def _physical_options(group: Any) -> None:
     group.add_argument("--start", action="store_true", help="start it, and see that it answers")
     group.add_argument("--start-options", metavar="OPTIONS", help="for pg_ctl -o")
     group.add_argument("--config-directory", metavar="DIR", help="unpack the saved configuration files below it")
+
+
+def _recovery_options(group: Any) -> None:
+    group.add_argument("--time", metavar="TIME", help="with its offset: 2026-11-22T13:05:00Z")
+    group.add_argument("--lsn", metavar="LSN", help="such as 16/B374D848")
+    group.add_argument("--xid", metavar="ID", help="the end of this transaction")
+    group.add_argument("--name", metavar="NAME", help="a restore point")
+    group.add_argument("--immediate", action="store_true", help="as soon as the backup is consistent")
+    group.add_argument("--latest", action="store_true", help="everything that is archived")
+    group.add_argument("--exclusive", action="store_true", help="stop just before a time, LSN or transaction")
+    group.add_argument("--timeline", metavar="N", help="latest (the default), current or a number")
+    group.add_argument("--action", choices=ACTIONS, help="at the target; default: promote")
+    group.add_argument("--side", action="store_true", help="as an isolated server of its own, in an empty --target")
+    group.add_argument("--port", type=int, metavar="N", help="the side instance's; default: the cluster's")
+    group.add_argument("--socket-directory", metavar="DIR", help="the side instance's; default: within its data")
+
+
+def _target(args: argparse.Namespace) -> Optional[Target]:
+    """None when no target was asked for: the backup alone."""
+    given = {kind: getattr(args, kind) for kind in KINDS}
+    if any(value not in (None, False) for value in given.values()):
+        return parse(
+            given,
+            inclusive=not args.exclusive,
+            timeline=args.timeline or "latest",
+            action=args.action or "promote",
+        )
+    for name in ("exclusive", "timeline", "action"):
+        if getattr(args, name):
+            raise BadInput(f"--{name} means nothing without a target.", hint="Give --time, --lsn, --latest or another.")
+    return None
+
+
+def _route_lines(route: Optional[dict[str, Any]]) -> list[str]:
+    if route is None:
+        return []
+    wal = f"{plural(route['wal_segments'], 'segment')} of WAL, {size(route['wal_bytes'])}"
+    expected = f"last commit {route['expected_last_commit'] or 'not known'}"
+    return [
+        f"  to {clean(route['target'])}: from {route['base']} along timeline {route['timeline']}, {wal}",
+        f"  expected: {expected}, in about {duration(route['estimated_seconds'])}",
+    ]
+
+
+def _recovery_lines(recovery: Optional[dict[str, Any]]) -> list[str]:
+    if recovery is None:
+        return []
+    met = "reached" if recovery["target_reached"] else "NOT REACHED"
+    until = f"replayed to {recovery['replayed_lsn'] or '-'}, last transaction {recovery['last_transaction'] or '-'}"
+    lines = [f"  {clean(recovery['target'])}: {met}, {recovery['state']}; {until}"]
+    if recovery["mode"] == "side":
+        lines.append(f"  psql -h {clean(recovery['socket_directory'])} -p {recovery['port']}")
+    return lines
 
 
 def _logical_options(group: Any) -> None:

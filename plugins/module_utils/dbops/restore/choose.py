@@ -8,7 +8,7 @@ archive does not prove: for a time a later transaction must have ended, a name o
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any, Optional, Union
 
 from ..errors import NotFound, Refused
@@ -23,6 +23,7 @@ from .target import Reach, Target, iso_micro, unreachable_time
 # For an estimate only; what a run really takes is in its result.
 _BASE_BYTES_S = 100 << 20
 _SEGMENTS_S = 8
+_INSTANT = timedelta(microseconds=1)
 
 
 @dataclass(frozen=True)
@@ -113,7 +114,8 @@ Limit = Union[datetime, int]
 
 
 def _by_time(target: Target, window: Window, line: Line, reader: WalReader) -> tuple[Interval, Limit]:
-    edges = [(interval.start_time, reader.edge(line, interval).time) for interval in line.intervals]
+    # A base must have stopped before the target, so that the instant of its stop is just out of reach.
+    edges = [(interval.start_time + _INSTANT, reader.edge(line, interval).time) for interval in line.intervals]
     problem = unreachable_time(target.time, Reach(edges), inclusive=target.inclusive)
     if problem is not None:
         known = Reach(edges)
@@ -175,7 +177,7 @@ def _base(target: Target, window: Window, interval: Interval, limit: Limit, reco
         first = min((window.bases[label] for label in interval.bases), key=lambda base: base.stop)
         raise Refused(
             f"{target} lies before the end of the earliest backup that could lead there, {first.label}.",
-            hint=f"The nearest that can be reached is {iso_micro(first.stopped)}, LSN {int_to_lsn(first.stop)}.",
+            hint=f"The nearest is {iso_micro(first.stopped + _INSTANT)}, at LSN {int_to_lsn(first.stop)}.",
         )
     best = max(usable, key=lambda base: (base.stop, base.label))
     if record is None or record.label == best.label:
