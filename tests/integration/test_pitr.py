@@ -21,6 +21,7 @@ from ansible_collections.dbops.postgres.plugins.module_utils.dbops.progress impo
 from ansible_collections.dbops.postgres.plugins.module_utils.dbops.repo.info import info
 from ansible_collections.dbops.postgres.plugins.module_utils.dbops.restore import physical
 from ansible_collections.dbops.postgres.plugins.module_utils.dbops.restore.target import parse
+from ansible_collections.dbops.postgres.plugins.module_utils.dbops.wal import restore_point
 from tests.support.recovering import Protected, Side, at, wait_until
 from tests.support.servers import Installation, Templates
 
@@ -247,6 +248,31 @@ def test_a_side_instance_is_cut_off_from_the_world_and_stays_so_when_started_by_
             side.sql("delete from canary where n = 99")
     assert sorted(path.name for path in (protected.place / "repo").rglob("*") if path.is_file()) == stored
     assert rows(server) == [0, 1]
+
+
+def test_a_restore_point_is_found_again_by_its_name_and_never_made_twice(protected):
+    protected.backup()
+    protected.row(1)
+    made = restore_point.create(protected.settings, "before release/1.0 ü")["restore_point"]
+    assert protected.archiving.stored(made["segment"]) is not None  # archived before anybody is told
+    protected.row(2)
+    protected.archive()
+    with pytest.raises(Refused, match="was made before"):
+        restore_point.create(protected.settings, "before release/1.0 ü")
+    with protected.recovered(name="before release/1.0 ü") as side:
+        assert side.recovery["target_reached"]
+        assert side.rows() == [0, 1]
+    for path in (protected.place / "repo/main/restore_points").iterdir():
+        path.unlink()
+    assert protected.plan(parse({"name": "before release/1.0 ü"})).record  # the WAL knows it as well
+
+
+def test_a_restore_point_that_is_not_archived_is_an_error_that_says_so(protected):
+    protected.server.sql("alter system set archive_command = 'false'")
+    protected.server.sql("select pg_reload_conf()")
+    with pytest.raises(Unreachable, match="did not come into repository 'a' within 1 s"):
+        restore_point.create(protected.settings, "lost", wait_s=1)
+    assert not (protected.place / "repo/main/restore_points").exists()
 
 
 def test_the_command_plans_recovers_and_refuses(protected, capsys):

@@ -7,6 +7,7 @@
 <root>/<cluster>/proofs/<label>/<UTC>.json      <root>/<cluster>/holds/<label>.json
 <root>/<cluster>/wal/<system identifier>/...    see archive.py
 <root>/<cluster>/adopted/<system identifier>.json
+<root>/<cluster>/restore_points/<UTC>-<name>.json
 """
 
 from __future__ import annotations
@@ -82,6 +83,16 @@ def dropped(cluster: str, system_identifier: str) -> str:
 
 def adopted(cluster: str, system_identifier: str) -> str:
     return f"{cluster}/adopted/{system_identifier}.json"
+
+
+def restore_points(cluster: str) -> str:
+    return f"{cluster}/restore_points/"
+
+
+def restore_point(cluster: str, moment: datetime, name: str) -> str:
+    """Percent-encoded like a database's name: any 63 bytes may be one."""
+    encoded = quote(name, safe="").replace(".", "%2E")
+    return f"{restore_points(cluster)}{moment.astimezone(timezone.utc):%Y%m%dT%H%M%SZ}-{encoded}.json"
 
 
 def recover_md(cluster: str) -> str:

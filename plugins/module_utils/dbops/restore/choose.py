@@ -7,6 +7,7 @@ archive does not prove: for a time a later transaction must have ended, a name o
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any, Optional, Union
@@ -16,6 +17,7 @@ from ..pg.wal import int_to_lsn
 from ..pg.waldump import Mark
 from ..repo.coverage import Line, Window
 from ..repo.record import BackupRecord
+from ..repo.restore_points import RestorePoint
 from ..repo.window import Base, Interval, covering
 from .edges import WalReader
 from .target import Reach, Target, iso_micro, unreachable_time
@@ -60,8 +62,18 @@ class Route:
         }
 
 
-def choose(target: Target, window: Window, reader: WalReader, *, record: Optional[BackupRecord] = None) -> Route:
-    """The route to the target, from the backup `record` if one is named. NotFound and Refused name what is nearest."""
+def choose(
+    target: Target,
+    window: Window,
+    reader: WalReader,
+    *,
+    record: Optional[BackupRecord] = None,
+    points: Sequence[RestorePoint] = (),
+) -> Route:
+    """The route to the target, from the backup `record` if one is named. NotFound and Refused name what is nearest.
+
+    `points` are the restore points that were written down: where to look first. What counts is the WAL itself.
+    """
     line = _line(target, window, record)
     if not line.intervals:
         raise NotFound(
@@ -76,7 +88,7 @@ def choose(target: Target, window: Window, reader: WalReader, *, record: Optiona
     elif target.kind == "lsn":
         interval, limit = _by_lsn(target, window, line, reader)
     else:
-        interval, limit = _by_mark(target, window, line, reader)
+        interval, limit = _by_mark(target, window, line, reader, points)
     base = _base(target, window, interval, limit, record)
     until, commit = _end(target, line, interval, limit, reader)
     return _route(target, window, line, base, until, commit)
@@ -149,8 +161,19 @@ def _by_lsn(target: Target, window: Window, line: Line, reader: WalReader) -> tu
     )
 
 
-def _by_mark(target: Target, window: Window, line: Line, reader: WalReader) -> tuple[Interval, Limit]:
+def _by_mark(
+    target: Target, window: Window, line: Line, reader: WalReader, points: Sequence[RestorePoint]
+) -> tuple[Interval, Limit]:
     """Names and ids are looked for from the newest WAL back: an old one with the same name is not what is meant."""
+    known = [point for point in points if target.kind == "name" and point.name == target.value]
+    for point in known:
+        interval = covering(line.intervals, point.position)
+        if interval is not None and interval.start < point.position:
+            size = window.segments.size
+            begin = max(interval.start, (point.position - 1) // size * size)
+            for mark in reader.newest_first(line, replace(interval, start=begin, end=point.position)):
+                if _is(target, mark):
+                    return interval, mark.position
     for interval in reversed(line.intervals):
         for mark in reader.newest_first(line, interval):
             if _is(target, mark):
@@ -158,7 +181,7 @@ def _by_mark(target: Target, window: Window, line: Line, reader: WalReader) -> t
     what = f"restore point {target.value!r}" if target.kind == "name" else f"the end of transaction {target.value}"
     raise NotFound(
         f"There is no {what} in the WAL that can be reached on timeline {line.timeline}.",
-        hint=" ".join(filter(None, [f"Looked in: {_spans(line)}.", _elsewhere(window, line)])),
+        hint=" ".join(filter(None, [f"Looked in: {_spans(line)}.", _written_down(known), _elsewhere(window, line)])),
     )
 
 
@@ -257,6 +280,11 @@ def _route(target: Target, window: Window, line: Line, base: Base, until: int, c
 
 def _spans(line: Line) -> str:
     return "; ".join(f"{int_to_lsn(item.start)} to {int_to_lsn(item.end)}" for item in line.intervals) or "nothing"
+
+
+def _written_down(known: Sequence[RestorePoint]) -> str:
+    said = [f"{iso_micro(point.time)} at {int_to_lsn(point.position)} on timeline {point.timeline}" for point in known]
+    return f"It was made {'; '.join(said)}." if said else ""
 
 
 def _elsewhere(window: Window, line: Line) -> str:

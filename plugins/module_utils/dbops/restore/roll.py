@@ -15,6 +15,7 @@ from ..progress import Progress
 from ..repo.archive import WalArchive
 from ..repo.coverage import window_of
 from ..repo.repository import Catalog, Repository
+from ..repo.restore_points import read_points
 from ..settings import Settings
 from .choose import choose
 from .edges import WalReader
@@ -69,7 +70,8 @@ def recovery_for(
     archive = WalArchive(repository, newest.system_identifier)
     tools = find_tools(newest.postgres_version_num // 10000, identity, bin_dir=settings.host.bin_dir)
     with WalReader(archive, window, tools, cache=settings.state_path) as reader:
-        route = choose(target, window, reader, record=named)
+        points = read_points(repository, newest.system_identifier) if target.kind == "name" else []
+        route = choose(target, window, reader, record=named, points=points)
     side = side_of(settings, data_directory, request.port, request.socket_directory) if request.side else None
     return Recovery(
         route=route,
