@@ -84,12 +84,21 @@ def _text(data: dict[str, Any], verb: str) -> str:
     )
     for item in plan["unfinished"]:
         lines.append(f"unfinished: {clean(item['label'])}, {size(item['stored_bytes'])}")
+    for system in plan["wal"]:
+        for run in system["ranges"]:
+            fate = "keep" if run["keep"] else "DELETE"
+            wal = f"{run['first']} to {run['last']}, {plural(run['segments'], 'segment')}"
+            lines.append(f"WAL: {fate} {wal}: {clean(run['reason'])}")
     gone = plan.get("deleted", plan["delete"])
     remains = plan.get("cleaned", plan["unfinished"])
     what = f"{plural(len(gone), 'backup')} of {len(rows)}"
     if remains:
         what += f" and the remains of {len(remains)} unfinished"
-    lines.append(f"{verb} {what}: {size(plan['freed_bytes'])}." if gone or remains else "Nothing to delete.")
+    segments = plan.get("deleted_segments", sum(system["delete_segments"] for system in plan["wal"]))
+    if segments:
+        what += f" and {plural(segments, 'segment')} of WAL"
+    something = gone or remains or segments
+    lines.append(f"{verb} {what}: {size(plan['freed_bytes'])}." if something else "Nothing to delete.")
     return "\n".join(lines)
 
 

@@ -7,7 +7,7 @@ The WAL is listed once. What opens no recovery is left out: a dump, a backup who
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Optional
 
 from ..pg.wal import DEFAULT_SEGMENT_SIZE, lsn_to_int
@@ -38,6 +38,8 @@ class Window:
     segments: Segments
     stored: Mapping[tuple[int, int], int]
     bases: Mapping[str, Base]
+    histories: Mapping[int, Sequence[tuple[int, str]]] = field(default_factory=dict)
+    keys: Mapping[tuple[int, int], str] = field(default_factory=dict)  # where each segment lies in the store
 
     @property
     def newest(self) -> Optional[Line]:
@@ -76,10 +78,12 @@ def window_of(repository: Repository, catalog: Catalog, system_identifier: str) 
     records = _usable(catalog, system_identifier)
     size = _segment_size(records)
     stored: dict[tuple[int, int], int] = {}
+    keys: dict[tuple[int, int], str] = {}
     histories: dict[int, list[tuple[int, str]]] = {}
     for item in archive.files():
         if item.name.kind is Kind.SEGMENT:
-            stored[_place(item.name.text, size)] = item.stored_bytes
+            place = _place(item.name.text, size)
+            stored[place], keys[place] = item.stored_bytes, item.key
         elif item.name.kind is Kind.HISTORY:
             content = archive.get(item.name).decode("utf-8", "replace")
             histories[item.name.timeline] = parse_history(content)
@@ -91,7 +95,7 @@ def window_of(repository: Repository, catalog: Catalog, system_identifier: str) 
         Line(timeline, line(timeline, histories), intervals(timeline, bases.values(), segments, histories))
         for timeline in timelines
     )
-    return Window(system_identifier, repository.name, lines, segments, stored, bases)
+    return Window(system_identifier, repository.name, lines, segments, stored, bases, histories, keys)
 
 
 def windows(repository: Repository, catalog: Catalog) -> list[Window]:
@@ -114,6 +118,11 @@ def _usable(catalog: Catalog, system_identifier: str) -> list[BackupRecord]:
 
 def _segment_size(records: Iterable[BackupRecord]) -> int:
     return next((record.wal.segment_size for record in records if record.wal), DEFAULT_SEGMENT_SIZE)
+
+
+def base_of(record: BackupRecord) -> Optional[Base]:
+    """The backup as the window sees it; None for one without WAL."""
+    return next(_base(record), None)
 
 
 def _base(record: BackupRecord) -> Iterator[Base]:

@@ -12,6 +12,7 @@ from ..errors import DbopsError, Refused
 from ..progress import Meter, Progress
 from ..settings import Settings
 from . import layout, retention
+from .expire_wal import WalExpiry, decide_wal
 from .record import BackupRecord, iso
 from .repository import Catalog, Entry, Repository, open_repository
 
@@ -59,10 +60,11 @@ class ExpirePlan:
     remaining: tuple[retention.Remaining, ...]
     window_start: Optional[datetime]
     warnings: tuple[str, ...]
+    wal: tuple[WalExpiry, ...] = ()
 
     @property
     def needed(self) -> bool:
-        return bool(self.delete_order or self.unfinished)
+        return bool(self.delete_order or self.unfinished or any(item.delete for item in self.wal))
 
     @property
     def freed_bytes(self) -> int:
@@ -71,7 +73,8 @@ class ExpirePlan:
     def preview(self) -> dict[str, Any]:
         return {
             "changed": self.needed,
-            "msg": f"Would delete {_summary(self.delete_order, self.freed_bytes, self.unfinished)}.",
+            "msg": f"Would delete {_summary(self.delete_order, self.freed_bytes, self.unfinished)}"
+            f"{_of_wal(sum(len(item.delete) for item in self.wal))}.",
             "expire": self.as_dict(),
             "warnings": list(self.warnings),
         }
@@ -86,6 +89,7 @@ class ExpirePlan:
             "backups": [line.as_dict() for line in self.lines],
             "delete": list(self.delete_order),
             "freed_bytes": self.freed_bytes,
+            "wal": [item.as_dict() for item in self.wal],
             "unfinished": [{"label": label, "stored_bytes": size} for label, size in self.unfinished.items()],
             "remaining": [
                 {**asdict(left), "oldest": iso(left.oldest), "newest": iso(left.newest), "labels": list(left.labels)}
@@ -116,10 +120,24 @@ def apply(plan: ExpirePlan, progress: Progress, *, now: Optional[datetime] = Non
         shown = {*plan.delete_order, *plan.unfinished}
         remains = [label for label in fresh.unfinished if label in shown]
         deleted, freed = _remove(repository, remains, fresh, progress)
+        # only what was shown and is still to go: in between the window has moved on
+        segments = [
+            key
+            for item in fresh.wal
+            for key in item.keys(only={key for shown_item in plan.wal for key in shown_item.delete})
+        ]
+        for key in segments:
+            repository.store.delete(key)
     return {
-        "changed": bool(remains or deleted),
-        "msg": f"Deleted {_summary(deleted, freed, remains)}.",
-        "expire": {**fresh.as_dict(), "deleted": deleted, "cleaned": remains, "freed_bytes": freed},
+        "changed": bool(remains or deleted or segments),
+        "msg": f"Deleted {_summary(deleted, freed, remains)}{_of_wal(len(segments))}.",
+        "expire": {
+            **fresh.as_dict(),
+            "deleted": deleted,
+            "cleaned": remains,
+            "freed_bytes": freed,
+            "deleted_segments": len(segments),
+        },
         "warnings": list(fresh.warnings),
     }
 
@@ -161,6 +179,13 @@ def _decide(settings: Settings, repository: Repository, now: datetime) -> Expire
         remaining=decided.remaining,
         window_start=decided.window_start,
         warnings=tuple(_warnings(catalog, held)),
+        wal=decide_wal(
+            repository,
+            catalog,
+            {line.label for line in lines if line.keep},
+            decided.window_start,
+            has_rules=_policy(settings).has_rules,
+        ),
     )
 
 
@@ -234,3 +259,7 @@ def _summary(labels: Iterable[str], freed_bytes: int, unfinished: Iterable[str])
     if remains:
         text += f" and the remains of {remains} unfinished one{'' if remains == 1 else 's'}"
     return text
+
+
+def _of_wal(segments: int) -> str:
+    return f", and {segments} WAL segment{'' if segments == 1 else 's'}" if segments else ""

@@ -151,7 +151,7 @@ def run(plan: RestorePlan, progress: Progress) -> dict[str, Any]:
         meter, moved, config = _fill_and_swap(plan, clock, progress)
     followed = None
     if plan.recovery is not None:
-        with clock.phase("recovery_s"):
+        with clock.phase("recovery_s"), plan.repository.restoring():  # what replay reads must not expire meanwhile
             followed = roll.replay(plan.recovery, plan.programs(), plan.request.start_options, progress)
     version = None
     if roll.is_to_be_started(plan.request, followed):
