@@ -17,11 +17,14 @@ from ansible_collections.dbops.postgres.plugins.module_utils.dbops.errors import
     Unreachable,
 )
 from ansible_collections.dbops.postgres.plugins.module_utils.dbops.pg.datadir import control_data
+from ansible_collections.dbops.postgres.plugins.module_utils.dbops.pg.wal import lsn_to_int, segments_between
 from ansible_collections.dbops.postgres.plugins.module_utils.dbops.progress import Silent
+from ansible_collections.dbops.postgres.plugins.module_utils.dbops.repo import expire
 from ansible_collections.dbops.postgres.plugins.module_utils.dbops.repo.info import info
 from ansible_collections.dbops.postgres.plugins.module_utils.dbops.restore import physical
 from ansible_collections.dbops.postgres.plugins.module_utils.dbops.restore.target import parse
-from ansible_collections.dbops.postgres.plugins.module_utils.dbops.wal import restore_point
+from ansible_collections.dbops.postgres.plugins.module_utils.dbops.wal import proof, restore_point
+from tests.support.physical import labels_of, taken
 from tests.support.recovering import Protected, Side, at, wait_until
 from tests.support.servers import Installation, Templates
 
@@ -273,6 +276,46 @@ def test_a_restore_point_that_is_not_archived_is_an_error_that_says_so(protected
     with pytest.raises(Unreachable, match="did not come into repository 'a' within 1 s"):
         restore_point.create(protected.settings, "lost", wait_s=1)
     assert not (protected.place / "repo/main/restore_points").exists()
+
+
+def test_expiry_takes_the_wal_that_no_kept_backup_needs_and_nothing_else(protected):
+    first = protected.backup()
+    protected.row(1)
+    between = protected.archive()
+    second = protected.backup()
+    later = protected.row(2)
+    protected.row(3)
+    last = protected.archive()
+    settings = protected.server.engine_settings(
+        None, repositories=[{"name": "a", "path": str(protected.place / "repo")}], retention={"keep_last": 1}
+    )
+    plan = expire.plan(protected.settings)
+    assert not any(item.delete for item in plan.wal)  # no rule, nothing goes
+    plan = expire.plan(settings)
+    ranges = plan.as_dict()["wal"][0]["ranges"]
+    assert [item["keep"] for item in ranges] == [False, True]
+    assert plan.delete_order == (first,)
+    result = expire.apply(plan, Silent())["expire"]
+    assert result["deleted_segments"] == ranges[0]["segments"] > 0
+    assert protected.archiving.stored(between) is None
+    assert protected.archiving.stored(last) is not None
+    assert not expire.plan(settings).needed
+    with protected.recovered(lsn=later.lsn) as side:
+        assert side.recovery["base"] == second
+        assert side.rows() == [0, 1, 2]
+
+
+def test_a_backup_is_listed_when_its_wal_is_archived_and_not_begun_when_archiving_is_broken(protected, monkeypatch):
+    record = taken(protected.settings)
+    for name in segments_between(1, lsn_to_int(record.wal.start_lsn), lsn_to_int(record.wal.stop_lsn)):
+        assert protected.archiving.stored(name) is not None
+    assert info(protected.settings)["recovery_window"][0]["lines"][0]["intervals"][0]["bases"] == [record.label]
+
+    monkeypatch.setattr(proof.prove_archiving, "__kwdefaults__", {"limit_s": 2})
+    protected.archiving.config.rename(protected.archiving.config.with_suffix(".away"))  # the script cannot work
+    with pytest.raises(Unreachable, match=r"archiving does not work\. Nothing was copied"):
+        taken(protected.settings)
+    assert labels_of(protected.settings) == [record.label]
 
 
 def test_the_command_plans_recovers_and_refuses(protected, capsys):

@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """A physical backup: the whole cluster as PostgreSQL's own pg_basebackup sends it, full or incremental.
 
-`copy` reads from top to bottom: parent's manifest out → archives streamed in → manifest and WAL stored beside them →
-configuration and inventory → the record, which the caller publishes.
+`copy` reads from top to bottom: archiving proven, where there is any → parent's manifest out → archives streamed in →
+manifest and WAL stored beside them → configuration and inventory → its WAL is archived too → the record, which the
+caller publishes.
 """
 
 from __future__ import annotations
@@ -18,8 +19,10 @@ from ..codec.codecs import default_threads
 from ..codec.stream import Shape, read_chunks
 from ..pg.osuser import current_identity
 from ..pg.server import Server
+from ..progress import Step
 from ..repo.record import BackupRecord, StoredObject, TablespaceRecord
 from ..settings import CompressionSettings
+from ..wal import proof
 from .basebackup import BaseBackup, Options, base_backup
 from .inventory import config_archive, facts, inventory
 from .manifest import wal_range
@@ -32,6 +35,9 @@ _SERVER_SIDE = ("zstd", "lz4")  # the server's gzip has one thread and no peer w
 def copy(work: Work, parent: Optional[BackupRecord]) -> BackupRecord:
     """Everything of one backup but its record's publication. An incremental one when there is a parent."""
     backup = work.settings.backup
+    archived = proof.relies_on_archive(work.server, work.settings.cluster)
+    if archived:
+        proof.prove_archiving(work.server, work.repository, work.progress)
     with work.staging("physical") as staging:
         options = Options(
             application_name=f"dbops {work.label}",
@@ -50,6 +56,9 @@ def copy(work: Work, parent: Optional[BackupRecord]) -> BackupRecord:
         objects.append(_store_file(work, running.wal_path, "pg_wal.tar", "wal"))
     stopped = datetime.now(timezone.utc)
     objects.extend(_store_surroundings(work))
+    if archived:
+        work.progress.report(Step("wait for the archive"))
+        proof.wait_for_wal(work.server, work.repository, wal)
     return BackupRecord(
         label=work.label,
         cluster=work.settings.cluster,
