@@ -198,6 +198,14 @@ expire:
       returned: success
       type: int
       sample: 902341234
+    wal:
+      description:
+        - The archived WAL's fate, one entry for each system, with C(system_identifier), C(delete_segments) and
+          C(ranges). Each range has C(timeline), C(first), C(last), C(segments), C(keep) and C(reason).
+      returned: success
+      type: list
+      elements: dict
+      sample: []
     unfinished:
       description: The remains of killed backups, each with C(label) and C(stored_bytes).
       returned: success

@@ -256,6 +256,30 @@ backups:
           sha256: 9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08
           plain_bytes: 3851236123
           database: null
+recovery_window:
+  description:
+    - What the archived WAL can reach, one entry for each system whose WAL is in the repository; empty with O(label).
+    - Each of C(lines) is a timeline with the C(intervals) that can be reached along it, from C(start_lsn) and
+      C(start_time) to C(end_lsn) from the backups C(bases); C(broken_by) names the missing segment when there is WAL
+      beyond it.
+  returned: success
+  type: list
+  elements: dict
+  sample:
+    - system_identifier: '7575001122334455667'
+      repository: default
+      segments: 128
+      stored_bytes: 402653184
+      dropped: 0
+      lines:
+        - timeline: 1
+          intervals:
+            - timeline: 1
+              start_lsn: 0/2000120
+              end_lsn: 0/82000000
+              start_time: '2026-11-22T13:05:09.123Z'
+              bases: [20261122T130500Z-full]
+              broken_by: null
 unfinished:
   description: Labels of backups that run now or were killed. The next backup removes what was killed.
   returned: success

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta, timezone
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ansible_collections.dbops.postgres.plugins.module_utils.dbops.errors import DbopsError, NotFound, Refused
@@ -125,6 +125,7 @@ def test_the_base_s_own_timeline_is_told_without_a_history_and_another_by_its_nu
         choose(Target("latest", timeline="9"), forked, wal)
 
 
+@settings(deadline=None)
 @given(
     bases=st.lists(st.integers(0, 30), max_size=5, unique=True),
     present=st.sets(st.integers(0, 32)),

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from datetime import datetime, timedelta, timezone
 
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ansible_collections.dbops.postgres.plugins.module_utils.dbops.pg.wal import int_to_lsn
@@ -77,6 +77,7 @@ histories_of = st.builds(
 )
 
 
+@settings(deadline=None)
 @given(backups, places, histories_of, st.none() | st.integers(0, 35).map(moment))
 def test_every_kept_backup_keeps_its_wal_and_the_window_reaches_as_far_as_before(kept, present, histories, start):
     gone = deleted(kept, present, histories, start)
@@ -90,6 +91,7 @@ def test_every_kept_backup_keeps_its_wal_and_the_window_reaches_as_far_as_before
         assert intervals(timeline, in_window, Segments(after, SIZE), histories) == before_
 
 
+@settings(deadline=None)
 @given(backups.filter(bool), places, histories_of, st.integers(0, 35).map(moment))
 def test_the_window_has_a_backup_from_before_its_start_if_there_is_one(kept, present, histories, start):
     del present, histories
