@@ -20,6 +20,7 @@ CONF = "throwaway.conf"
 LONGEST_SOCKET_DIRECTORY = 90  # the kernel takes 107 bytes, "/.s.PGSQL.65535.lock" included
 FAST = {  # a throwaway server may lose everything in a power cut
     "fsync": "off",
+    "dynamic_shared_memory_type": "mmap",  # in the data directory: a killed server leaves nothing in /dev/shm
     "shared_buffers": "16MB",
     "max_wal_size": "512MB",
     "wal_level": "replica",
