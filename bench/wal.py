@@ -37,6 +37,21 @@ from localpg.server import LocalServer  # noqa: E402
 
 STANZA = "bench"
 SEGMENT = 16 << 20
+# Before each call it waits until the prefetching worker is at rest: what is measured is the hit alone.
+TIMER = """
+import glob, json, os, subprocess, sys, time
+commands = json.load(sys.stdin)
+for place, command in enumerate(commands):
+    ahead = min(8, len(commands) - place) if sys.argv[1] and place else 0
+    while ahead and (len(glob.glob(sys.argv[1] + "/get/*/*/*.ok")) < ahead
+                     or glob.glob(sys.argv[1] + "/get/*/*/*.busy")):
+        time.sleep(0.005)
+    started = time.perf_counter()
+    subprocess.run(command, check=True)
+    print((time.perf_counter() - started) * 1000)
+    if ahead or place == 0 and sys.argv[1]:
+        os.unlink("pg_wal/RECOVERYXLOG")
+"""
 
 
 @dataclass
@@ -191,29 +206,25 @@ class Bench:
         """Milliseconds of the script for files that the worker has dealt with, as the server would start it."""
         names = [name for name in self.ready() if len(name) == 24]
         script = contender.archive_command.split()[0]
-        run = [script, f"pg_wal/{names[-1]}"]
-        self.as_server(run, self.server.data)
+        self.as_server([[script, f"pg_wal/{names[-1]}"]], self.server.data)
         wait_for(lambda: len(list(contender.spool.glob("push/*/*.ok"))) >= len(names) - 1)
-        return [self.as_server([script, f"pg_wal/{name}"], self.server.data) for name in names[:-1]]
+        return self.as_server([[script, f"pg_wal/{name}"] for name in names[:-1]], self.server.data)
 
     def restore_hits(self, contender: Contender) -> list[float]:
         data = self.fresh_copy("hits")
         names = [name for name in self.ready() if len(name) == 24]
         script = contender.archive_command.split()[0].replace("/push", "/get")
-        spent = []
-        self.as_server([script, names[0], "pg_wal/RECOVERYXLOG"], data)
-        for place, name in enumerate(names[1:], 2):
-            ahead = min(8, len(names) - place + 1)  # until the worker is at rest: what is asked for is the hit alone
-            wait_for(lambda: len(list(contender.spool.glob("get/*/*/*.ok"))) >= ahead)  # noqa: B023
-            wait_for(lambda: not list(contender.spool.glob("get/*/*/*.busy")))
-            spent.append(self.as_server([script, name, "pg_wal/RECOVERYXLOG"], data))
-            (data / "pg_wal" / "RECOVERYXLOG").unlink()  # as PostgreSQL does
-        return spent
+        commands = [[script, name, "pg_wal/RECOVERYXLOG"] for name in names]
+        return self.as_server(commands, data, str(contender.spool))[1:]
 
-    def as_server(self, command: list[str], cwd: Path) -> float:
-        started = time.perf_counter()
-        subprocess.run(command, cwd=cwd, check=True, **self.server.os_user.for_subprocess())
-        return (time.perf_counter() - started) * 1000
+    def as_server(self, commands: list[list[str]], cwd: Path, spool: str = "") -> list[float]:
+        """Milliseconds of each, started by a small process of the server's user, as PostgreSQL's archiver is one."""
+        done = subprocess.run(
+            [self.python, "-I", "-c", TIMER, spool],
+            input=json.dumps(commands), stdout=subprocess.PIPE, text=True, cwd=cwd, check=True,
+            **self.server.os_user.for_subprocess(),
+        )  # fmt: skip
+        return [float(word) for word in done.stdout.split()]
 
     def replay(self, restore_command: str) -> float:
         """Seconds from start to promotion at the end of WAL."""
@@ -290,7 +301,7 @@ def hits_and_replay(bench: Bench, contender: Contender, rounds: int) -> None:
     wait_until_gone(contender.process)
     restore_ms = bench.restore_hits(contender)
     wait_until_gone(contender.process)
-    nothing_ms = [bench.as_server(["/bin/sh", "-c", ":"], bench.base) for _ in range(len(archive_ms))]
+    nothing_ms = bench.as_server([["/bin/sh", "-c", ":"]] * len(archive_ms), bench.base)
     for name, spent in (
         ("archive_command hit", archive_ms),
         ("restore_command hit", restore_ms),

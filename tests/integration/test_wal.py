@@ -238,7 +238,7 @@ def test_a_full_repository_leaves_nothing_half_visible_and_works_once_there_is_r
         assert archiving.stored(name) is None
         subprocess.run(["mount", "-o", "remount,size=64m", root], check=True)
         subprocess.run(["mount", "-o", "remount,ro", root], check=True)
-        read_only = archiving.push(f"pg_wal/{name}")
+        read_only = archiving.push_as_the_server(f"pg_wal/{name}")
         assert 1 <= read_only.code <= 125
         assert "ead-only" in read_only.lines[0]
         subprocess.run(["mount", "-o", "remount,rw", root], check=True)

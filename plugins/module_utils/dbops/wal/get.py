@@ -116,6 +116,7 @@ def _fetch_ahead(spool: Spool, cluster: Cluster, name: WalName, segment_size: in
         want(spool, name.text, segment_size)
         spool.get.poke()
         launcher.get_worker(cluster)
+        spool.get.await_worker()
 
 
 def _claimed(spool: Spool) -> bool:

@@ -59,7 +59,7 @@ def push(settings: Settings, spool_path: str, path: str, launcher: Launcher) -> 
     with contextlib.suppress(OSError):
         optional.note(spool, settings, [name.text])
     if has_spool:
-        _let_worker_arrive(spool)
+        spool.push.await_worker()
     lines = []
     if told["stored"] == Stored.IDENTICAL.value:
         lines = [f"{name.text} was archived already, with the same content: made durable again."]
@@ -106,13 +106,6 @@ def _is_acknowledged(settings: Settings, spool: Spool, name: WalName, path: str)
             poked = True
         time.sleep(0.02)
     return True
-
-
-def _let_worker_arrive(spool: Spool) -> None:
-    """The server asks for the next file at once: without a worker it would start an interpreter again for nothing."""
-    limit = time.monotonic() + 0.5
-    while not spool.push.has_worker() and time.monotonic() < limit:
-        time.sleep(0.01)
 
 
 def _repeat_fresh_error(spool: Spool, name: WalName) -> None:

@@ -22,6 +22,7 @@ import fcntl
 import os
 import select
 import shutil
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Optional
@@ -144,6 +145,13 @@ class Desk:
         finally:
             os.close(descriptor)
         return False
+
+    def await_worker(self, limit_s: float = 0.5) -> None:
+        """Let a worker arrive that was just started: the server asks for the next file at once, and without a worker
+        it would start an interpreter again for nothing."""
+        until = time.monotonic() + limit_s
+        while not self.has_worker() and time.monotonic() < until:
+            time.sleep(0.01)
 
     def open_fifo(self) -> int:
         """For the worker: readable when somebody poked. Open for writing too, so that it never reads an end of file."""
