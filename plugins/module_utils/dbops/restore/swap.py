@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import re
 import secrets
+import time
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime
@@ -28,6 +29,7 @@ from ..progress import Progress
 
 _TEMPORARY = re.compile(r"_dbops_[0-9a-f]{8}$")
 _ATTEMPTS = 6  # the server itself waits 5 s for the others to leave, each time
+_ENDING_S = 1.0
 _OTHERS = "select count(*)::int from pg_stat_activity where datname = %s and backend_type = 'client backend'"
 _END_OTHERS = "select pg_terminate_backend(pid) from pg_stat_activity where datname = %s and pid <> pg_backend_pid()"
 
@@ -70,8 +72,14 @@ class Maintenance:
             yield opened
 
     def sessions_in(self, database: str) -> int:
+        """Client sessions that stay: one that is just ending, perhaps an earlier one of ours, gets a moment to do so."""
+        deadline = time.monotonic() + _ENDING_S
         with self.session() as session:
-            return int(session.value(_OTHERS, (database,)))
+            while True:
+                count = int(session.value(_OTHERS, (database,)))
+                if not count or time.monotonic() > deadline:
+                    return count
+                time.sleep(0.05)
 
     def roles(self) -> frozenset[str]:
         with self.session() as session:
