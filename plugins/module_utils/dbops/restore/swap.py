@@ -72,7 +72,7 @@ class Maintenance:
             yield opened
 
     def sessions_in(self, database: str) -> int:
-        """Client sessions that stay: one that is just ending, perhaps an earlier one of ours, gets a moment to do so."""
+        """Client sessions that stay: one that is just ending, perhaps one of ours, gets a moment to do so."""
         deadline = time.monotonic() + _ENDING_S
         with self.session() as session:
             while True:
