@@ -157,10 +157,10 @@ class ProgressAction(ActionBase):
             pause_s = min(SLOWEST_POLL_S, pause_s * 1.3)
             glance = self._patiently(lambda: self._glance(job))
             now = time.monotonic()
-            if glance.finished:
-                return True
             if glance.step is not None and pace.due(glance.step, now):
                 display.display(f"[{host}] {line(glance.step)}")
+            if glance.finished:
+                return True
             if glance.alive:
                 missing_since = None
             else:
