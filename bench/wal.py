@@ -1,4 +1,4 @@
-#!/usr/bin/env python3
+#!/usr/bin/env python
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Continuous archiving and replay: dbops against pgBackRest's asynchronous archiving and plain cp, in the same run.
 

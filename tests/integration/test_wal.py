@@ -86,7 +86,7 @@ def rows(server: PgServer) -> int:
 def test_everything_that_the_server_writes_arrives_and_replays_to_the_end(archiving: Archiving, place: Path):
     server = archiving.server
     copy = base_copy(server, place / "copy")
-    for _ in range(12):
+    for _number in range(12):
         canary(server, 500)
         last = archiving.switch_wal()
     archiving.wait_until_stored(last)
@@ -301,7 +301,7 @@ def test_the_status_says_what_waits_and_why(quiet: PgServer, place: Path):
     archiving.switch_on()
     aside = archiving.repositories["a"].rename(place / "aside")
     quiet.start()
-    names = [archiving.switch_wal() for _ in range(3)]
+    names = [archiving.switch_wal() for _number in range(3)]
     wait_until(lambda: quiet.value("select failed_count > 0 from pg_stat_archiver"), "archiving has failed")
     found = status(archiving)
     assert found["backlog"]["files"] >= 3
@@ -317,7 +317,7 @@ def test_killed_workers_and_commands_lose_nothing(archiving: Archiving, place: P
     server = archiving.server
     copy = base_copy(server, place / "copy")
     chance = random.Random(4242)
-    for _ in range(8):
+    for _number in range(8):
         canary(server, 200)
         last = archiving.switch_wal()
         time.sleep(chance.random() * 0.25)  # the random moment, not a wait for something
@@ -465,7 +465,7 @@ def test_a_standby_that_cannot_know_waits_instead_of_ending(two: tuple[Archiving
 def test_a_store_that_goes_away_during_recovery_stops_it_and_promotes_nothing(archiving: Archiving, place: Path):
     server = archiving.server
     copy = base_copy(server, place / "copy")
-    for _ in range(6):
+    for _number in range(6):
         canary(server, 300)
         last = archiving.switch_wal()
     archiving.wait_until_stored(last)
@@ -493,7 +493,7 @@ def test_a_store_that_goes_away_during_recovery_stops_it_and_promotes_nothing(ar
 def test_replay_takes_what_was_fetched_ahead_although_its_worker_is_killed(archiving: Archiving, place: Path):
     server = archiving.server
     copy = base_copy(server, place / "copy")
-    for _ in range(10):
+    for _number in range(10):
         canary(server, 100)
         last = archiving.switch_wal()
     archiving.wait_until_stored(last)

@@ -110,7 +110,8 @@ def plan(settings: Settings, request: Request) -> RestorePlan:
     repository = open_repository(settings, request.repository)
     catalog = repository.catalog()
     roll.check(request)
-    entry = None if request.recovery and not request.label else _entry(catalog, request)
+    recovers_freely = request.recovery is not None and not request.label
+    entry = None if recovers_freely else _entry(catalog, request)
     target = request.target or settings.host.data_directory
     if not target:
         raise BadInput("No target directory is known.", hint="Give one, or set host.data_directory in the settings.")
@@ -119,10 +120,9 @@ def plan(settings: Settings, request: Request) -> RestorePlan:
         place.require_stopped(data.path)
     identity = _identity(settings, data.path)
     recovery = None
-    if request.recovery is not None:
+    if entry is None or request.recovery is not None:
         recovery = roll.recovery_for(settings, request, repository, catalog, identity, data.path)
         entry = catalog.entry(recovery.route.label)
-    assert entry is not None
     chain = tuple(catalog.chain(entry.record.label))
     tools = _tools(settings, request, entry.record, identity, len(chain) > 1)
     tablespaces = _tablespaces(entry.record, request, data, settings.host.data_directory)

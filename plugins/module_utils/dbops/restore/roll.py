@@ -21,6 +21,7 @@ from .choose import choose
 from .edges import WalReader
 from .follow import Outcome, follow
 from .recovery import Recovery, settle, side_of
+from .target import Target
 
 if TYPE_CHECKING:
     from .physical import Request
@@ -57,8 +58,7 @@ def recovery_for(
     data_directory: str,
 ) -> Recovery:
     """The proven route to the request's target. NotFound and Refused say what could be reached instead."""
-    target = request.recovery
-    assert target is not None
+    target = request.recovery or Target()
     physical = [entry.record for entry in catalog.entries if entry.record.method == "physical"]
     if not physical:
         raise NotFound("There is no physical backup to recover from.", hint="See dbops info.")
