@@ -8,6 +8,11 @@ import os
 import pathlib
 
 import pytest
+from hypothesis import HealthCheck, settings
+
+# How fast a busy machine is, is no property of the code: no deadline for an example, nor for making one.
+settings.register_profile("dbops", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("dbops")
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 COLLECTIONS = ROOT / ".ansible" / "collections"

@@ -82,7 +82,7 @@ def test_whatever_is_listed_after_a_kill_is_whole_and_the_next_run_cleans_up(tmp
         assert not open_repository(settings).catalog().unreadable, f"round {round_number}"
         assert set(kept) <= set(labels)
         read_in_full(open_repository(settings), labels)
-    assert in_the_middle >= ROUNDS // 2, "most kills must come while it is deleting"
+    assert in_the_middle >= 3, "some kills must come while it is deleting, or nothing was tested"
     with expire(config, "--output", "json") as last:
         output, errors = last.communicate(timeout=60)
     assert last.returncode == 0, errors
