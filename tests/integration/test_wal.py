@@ -237,7 +237,8 @@ def test_a_full_repository_leaves_nothing_half_visible_and_works_once_there_is_r
         assert "No space left" in full.lines[0]
         assert archiving.stored(name) is None
         subprocess.run(["mount", "-o", "remount,size=64m", root], check=True)
-        subprocess.run(["mount", "-o", "remount,ro", root], check=True)
+        remount = ["mount", "-o", "remount,ro", root]
+        wait_until(lambda: subprocess.run(remount, check=False).returncode == 0, "no writer is left")
         read_only = archiving.push_as_the_server(f"pg_wal/{name}")
         assert 1 <= read_only.code <= 125
         assert "ead-only" in read_only.lines[0]
