@@ -236,13 +236,13 @@ def test_a_full_repository_leaves_nothing_half_visible_and_works_once_there_is_r
         assert 1 <= full.code <= 125
         assert "No space left" in full.lines[0]
         assert archiving.stored(name) is None
-        subprocess.run(["mount", "-o", "remount,size=64m", root], check=True)
+        # Still full, so that no worker can archive it in between; busy while one is trying.
         remount = ["mount", "-o", "remount,ro", root]
         wait_until(lambda: subprocess.run(remount, check=False).returncode == 0, "no writer is left")
         read_only = archiving.push_as_the_server(f"pg_wal/{name}")
         assert 1 <= read_only.code <= 125
         assert "ead-only" in read_only.lines[0]
-        subprocess.run(["mount", "-o", "remount,rw", root], check=True)
+        subprocess.run(["mount", "-o", "remount,rw,size=64m", root], check=True)
         assert archiving.push_as_the_server(f"pg_wal/{name}").code == 0
         assert archiving.stored(name)
     finally:

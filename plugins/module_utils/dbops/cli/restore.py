@@ -121,8 +121,9 @@ def _restore_physical(door: Door) -> Answer:
         data = plan.preview()
         sizes = f"\n  to read: {size(data['restore']['stored_bytes'])}, to write: {size(plan.needed_bytes)}"
         return Answer(data, "\n".join([clean(data["msg"]) + sizes, *_route_lines(data["restore"]["recovery"])]))
-    if plan.data.occupied:
-        door.require_confirmation(settings, f"{plan.data.path} would be moved aside for {plan.record.label}")
+    aside = [item.path for item in (plan.data, *plan.tablespaces.values()) if item.occupied]
+    if aside:
+        door.require_confirmation(settings, f"{', '.join(aside)} would be moved aside for {plan.record.label}")
     data = physical.run(plan, door.progress)
     done = data["restore"]
     lines = [clean(data["msg"])]
