@@ -28,6 +28,7 @@ from tests.support.physical import (
     taken,
     untouched,
 )
+from tests.support.processes import dbops, dbops_done, settings_file
 from tests.support.servers import cluster_hashes, differences
 
 
@@ -175,6 +176,23 @@ def test_tablespaces_come_back_where_they_were(server, settings, place):
     result = restored(settings, in_place=True)
     assert result["tablespaces"] == {str(oid): str(place / name) for name, oid in oids.items()}
     assert_same_content(server, server.data, place / "over", before)
+
+
+def test_the_command_wants_a_yes_when_only_a_tablespace_would_be_moved_aside(server, settings, place, repository_path):
+    add_tablespace(server, place / "fast", "fast")
+    taken(settings)
+    server.stop()
+    shutil.rmtree(server.data)
+    before = sorted(os.listdir(place / "fast"))
+    config = settings_file(place / "main.json", server.engine_mapping(repository_path))
+    with dbops(config, "restore", "--in-place") as asked:
+        said, _nothing = asked.communicate(timeout=120)
+    assert asked.returncode == 6, said
+    assert f"{place / 'fast'} would be moved aside" in said
+    assert sorted(os.listdir(place / "fast")) == before
+    assert not server.data.exists()
+    dbops_done(config, "restore", "--in-place", "--confirm", "main")
+    assert (server.data / "PG_VERSION").exists()
 
 
 def test_tablespaces_are_mapped_by_name_by_oid_and_all_under_one_root(server, settings, place):

@@ -3,13 +3,10 @@
 
 from __future__ import annotations
 
-import importlib
 import json
 import os
 import pwd
-import signal
 import sys
-from collections.abc import Iterator
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
 from typing import Any
@@ -26,48 +23,12 @@ from ansible_collections.dbops.postgres.plugins.module_utils.dbops.errors import
 from ansible_collections.dbops.postgres.plugins.module_utils.dbops.repo.record import BackupRecord
 from ansible_collections.dbops.postgres.plugins.module_utils.dbops.repo.repository import open_repository
 from ansible_collections.dbops.postgres.plugins.module_utils.dbops.settings import from_mapping
+from tests.support.module_runs import MODULES
+from tests.support.module_runs import run_module as run
 
-MODULES = "ansible_collections.dbops.postgres.plugins.modules"
 ALL = ("pg_backup", "pg_backup_info", "pg_backup_expire", "pg_restore")
 SECRET = "correct-horse-battery"
 NOW = datetime.now(timezone.utc).replace(microsecond=0)
-
-
-class Ended(Exception):
-    """What the module would have printed."""
-
-    def __init__(self, result: dict[str, Any], *, failed: bool) -> None:
-        super().__init__(result)
-        self.result = {**result, "failed": failed}
-
-
-def run(name: str, *, check: bool = False, **arguments: Any) -> dict[str, Any]:
-    """The module in this process, up to its result; `warnings` are what it warned of."""
-    warnings: list[str] = []
-
-    def exit_json(_self: AnsibleModule, **result: Any) -> None:
-        raise Ended(result, failed=False)
-
-    def fail_json(_self: AnsibleModule, msg: str, **result: Any) -> None:
-        raise Ended({"msg": msg, **result}, failed=True)
-
-    module = importlib.import_module(f"{MODULES}.{name}")
-    with (
-        patch_module_args({"_ansible_check_mode": check, **arguments}),
-        mock.patch.multiple(
-            AnsibleModule, exit_json=exit_json, fail_json=fail_json, warn=lambda _self, text: warnings.append(text)
-        ),
-        pytest.raises(Ended) as ended,
-    ):
-        module.main()
-    return {**ended.value.result, "warnings": warnings}
-
-
-@pytest.fixture(autouse=True)
-def _signals() -> Iterator[None]:
-    kept = signal.getsignal(signal.SIGTERM)
-    yield
-    signal.signal(signal.SIGTERM, kept)
 
 
 @pytest.fixture
