@@ -352,7 +352,7 @@ stderr_tail:
 
 from ..module_utils._module import COMPRESSION, CONNECTION, HOST, DbopsModule
 from ..module_utils.dbops.backup import take
-from ..module_utils.dbops.settings import duration_s
+from ..module_utils.dbops.schema import duration_s
 
 DEFAULTS = {
     "databases": {"type": "list", "elements": "str"},

@@ -22,7 +22,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from ansible_collections.dbops.postgres.plugins.module_utils.dbops.settings import Settings, from_mapping, overlay
+from ansible_collections.dbops.postgres.plugins.module_utils.dbops.schema import overlay
+from ansible_collections.dbops.postgres.plugins.module_utils.dbops.settings import Settings, from_mapping
 from localpg.content import cluster_hashes, content_hashes, differences
 from localpg.installations import Installation, NotInstalled, embedded, installations
 from localpg.osuser import OsUser, ProgramFailed, server_user

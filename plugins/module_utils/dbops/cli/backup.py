@@ -8,7 +8,8 @@ from typing import Any
 
 from ..backup import take
 from ..progress import duration
-from ..settings import CODECS, DUMP_FORMATS, METHODS, duration_s
+from ..schema import duration_s
+from ..settings import CODECS, DUMP_FORMATS, METHODS
 from .door import Answer, Door, given
 from .words import clean, size
 
