@@ -1,0 +1,2 @@
+-- Back to an empty schema.
+drop table if exists users;

@@ -1,0 +1,2 @@
+-- Without blocking anybody either.
+drop index concurrently if exists rides_open;
