@@ -7,6 +7,7 @@ DbopsError                  1  something else
 ├── Unreachable             4  cannot know: server or store did not answer, or refused us
 ├── Corrupt                 5  bytes are not what they were, or not what they claim to be
 ├── Refused                 6  a safeguard: doing it would lose something
+│   └── NoKey              10  it is encrypted, and no private key here opens it
 ├── Busy                    7  another run holds the lock: try again later
 ├── ToolFailed              8  a program of PostgreSQL's ended badly; `stderr_tail` has its words
 └── MissingLibrary          9  an optional Python library is needed here
@@ -53,6 +54,11 @@ class Corrupt(DbopsError):
 class Refused(DbopsError):
     exit_code = 6
     error_code = "refused"
+
+
+class NoKey(Refused):
+    exit_code = 10
+    error_code = "no_key"
 
 
 class Busy(DbopsError):

@@ -16,6 +16,7 @@ from typing import Any, Optional
 
 from .errors import BadInput, NotFound, Unreachable
 from .schema import between, build, duration_s, one_of, overlay
+from .settings_encryption import EncryptionSettings
 
 DEFAULT_DIRECTORY = "/etc/dbops"
 CODECS = ("none", "gzip", "zstd", "lz4")
@@ -206,6 +207,7 @@ class Settings:
     backup: BackupSettings = field(default_factory=BackupSettings)
     retention: RetentionSettings = field(default_factory=RetentionSettings)
     archiving: ArchivingSettings = field(default_factory=ArchivingSettings)
+    encryption: EncryptionSettings = field(default_factory=EncryptionSettings)
 
     def check(self) -> None:
         check_cluster(self.cluster)

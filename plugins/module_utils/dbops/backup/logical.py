@@ -13,6 +13,7 @@ import shutil
 import socket
 import subprocess
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
 from datetime import datetime, timezone
 from typing import Any, Optional
 
@@ -233,7 +234,7 @@ def _selection(backup: BackupSettings) -> dict[str, str]:
 
 
 def _small(work: Work) -> Shape:
-    return Shape(work.shape.codec, work.shape.level, 1)
+    return replace(work.shape, threads=1)
 
 
 def _json(content: Any) -> bytes:

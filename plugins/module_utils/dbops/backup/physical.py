@@ -11,12 +11,13 @@ from __future__ import annotations
 import os
 import socket
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import datetime, timezone
 from typing import Optional
 
 from .. import __version__
 from ..codec.codecs import default_threads
-from ..codec.stream import Shape, read_chunks
+from ..codec.stream import read_chunks
 from ..pg.osuser import current_identity
 from ..pg.server import Server
 from ..progress import Step
@@ -42,7 +43,7 @@ def copy(work: Work, parent: Optional[BackupRecord]) -> BackupRecord:
         options = Options(
             application_name=f"dbops {work.label}",
             server_compression=server_compression(work.settings.compression, work.server),
-            suffix=work.shape.suffix if server_compression(work.settings.compression, work.server) else "",
+            suffix=work.shape.codec_suffix if server_compression(work.settings.compression, work.server) else "",
             checkpoint=backup.checkpoint,
             max_rate_kib_s=backup.max_rate_kib_s,
             parent_manifest=_fetch_manifest(work, parent, staging) if parent else None,
@@ -116,7 +117,7 @@ def _store_file(work: Work, path: str, name: str, kind: str) -> StoredObject:
 
 def _store_surroundings(work: Work) -> Iterator[StoredObject]:
     """What lies beside the data: configuration outside the data directory, and what the cluster needs to run."""
-    small = Shape(work.shape.codec, work.shape.level, 1)
+    small = replace(work.shape, threads=1)
     archive = config_archive(work.server, work.settings.host.config_paths)
     if archive:
         yield work.repository.put_object(work.label, "config.tar", [archive], small, kind="config")

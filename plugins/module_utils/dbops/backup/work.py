@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
 
+from ..codec.ciphers import cipher
 from ..codec.stream import Shape
 from ..pg.server import Server
 from ..progress import Progress
@@ -32,7 +33,7 @@ class Work:
     @property
     def shape(self) -> Shape:
         compression = self.settings.compression
-        return Shape(compression.codec, compression.level, compression.threads)
+        return Shape(compression.codec, compression.level, compression.threads, cipher=cipher(self.settings.encryption))
 
     @contextmanager
     def staging(self, purpose: str) -> Iterator[str]:

@@ -84,5 +84,5 @@ def print_script(door: Door) -> Answer:
 
 
 def _adopt(settings: Settings, name: str, system: str, reason: str) -> bool:
-    repository = Repository(settings.repository(name), settings.cluster)
+    repository = Repository(settings.repository(name), settings.cluster, encryption=settings.encryption)
     return adopt_system(repository, system, by=getpass.getuser(), reason=reason, now=datetime.now(timezone.utc))

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """The pipeline every stored byte goes through, and backwards on its way home.
 
-out:  chunks → count + sha256 → compress → (encrypt joins here) → count + sha256 → the store's `put`
-home: the store's `get` → count + sha256 → (decrypt) → decompress → count + sha256 → chunks
+out:  chunks → count + sha256 → compress → encrypt → count + sha256 → the store's `put`
+home: the store's `get` → count + sha256 → decrypt → decompress → count + sha256 → chunks
 
 Stages overlap in threads with short queues between them: hashing, compression and file writing all let other
 threads run, and memory is bounded by the queues, never by the stream's length.
@@ -17,11 +17,13 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import IO, Any, Callable, Optional
 
-from ..errors import Corrupt
+from ..errors import Corrupt, NoKey
+from .ciphers import Cipher
 from .codecs import codec_named, default_threads
 
 CHUNK = 1 << 20
 _DEPTH = 4
+_HEAD = 16 << 10
 
 
 @dataclass(frozen=True)
@@ -59,9 +61,14 @@ class Shape:
     codec: str = "zstd"
     level: Optional[int] = None
     threads: int = 0
+    cipher: Optional[Cipher] = None  # None: not encrypted
 
     @property
     def suffix(self) -> str:
+        return self.codec_suffix + (self.cipher.suffix if self.cipher else "")
+
+    @property
+    def codec_suffix(self) -> str:
         return codec_named(self.codec).suffix
 
 
@@ -76,15 +83,24 @@ class Outgoing:
         self._on_bytes = on_bytes
         self._plain = Tally()
         self._stored = Tally()
+        self.head = b""  # the first bytes of what is encrypted
 
     def __iter__(self) -> Iterator[bytes]:
         codec = codec_named(self._shape.codec)
         plain = self._plain.watch(self._chunks, self._on_bytes)
-        if codec.name == "none":
-            return self._stored.watch(ahead(plain))
-        level = codec.fast_level if self._shape.level is None else self._shape.level
-        packed = codec.compress(ahead(plain), level=level, threads=self._shape.threads or default_threads())
+        packed = plain
+        if codec.name != "none":
+            level = codec.fast_level if self._shape.level is None else self._shape.level
+            packed = codec.compress(ahead(plain), level=level, threads=self._shape.threads or default_threads())
+        if self._shape.cipher is not None:
+            return self._stored.watch(self._remembering(self._shape.cipher.encrypt(packed)))  # its pipes are the queue
         return self._stored.watch(ahead(packed))
+
+    def _remembering(self, chunks: Iterator[bytes]) -> Iterator[bytes]:
+        for chunk in chunks:
+            if len(self.head) < _HEAD:
+                self.head += chunk[:_HEAD]
+            yield chunk
 
     @property
     def plain(self) -> Side:
@@ -102,6 +118,7 @@ def incoming(
     codec: str,
     stored: Side,
     plain: Optional[Side] = None,
+    cipher: Optional[Cipher] = None,
     on_bytes: Optional[Callable[[int], None]] = None,
 ) -> Iterator[bytes]:
     """The plain chunks of a stored object; Corrupt, naming the object, as soon as anything differs.
@@ -112,15 +129,16 @@ def incoming(
     outer, inner = Tally(), Tally()
     checked = _expect(outer.watch(chunks, on_bytes), outer, stored, name, "stored bytes")
     try:
-        unpacked = codec_named(codec).decompress(ahead(checked))
+        packed = ahead(checked) if cipher is None else cipher.decrypt(checked)
+        unpacked = codec_named(codec).decompress(packed)
         if plain is None:
             yield from ahead(unpacked)
         else:
             yield from _expect(inner.watch(ahead(unpacked)), inner, plain, name, "content")
-    except Corrupt as exc:
+    except (Corrupt, NoKey) as exc:
         if name in exc.message:
             raise
-        raise Corrupt(f"{name}: {exc.message}", hint=exc.hint) from exc
+        raise type(exc)(f"{name}: {exc.message}", hint=exc.hint) from exc
 
 
 def _expect(chunks: Iterator[bytes], tally: Tally, side: Side, name: str, what: str) -> Iterator[bytes]:

@@ -5,6 +5,9 @@
 <cluster>/wal/<system identifier>/<timeline>.history<codec's suffix>
 <cluster>/wal/<system identifier>/dropped/<segment>       acknowledged, but never archived: the window ends before it
 
+With encryption `.gpg` or `.age` follows the suffix. A history is never encrypted: it tells only where timelines part,
+and without it a host that has no private key could not say what it keeps.
+
 A key never depends on the content, so that of two writers of one name only the first can win; which content won stands
 in the stamp at the object's head (codec/stamp.py).
 """
@@ -14,18 +17,30 @@ from __future__ import annotations
 import enum
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from typing import Optional
+from typing import NamedTuple, Optional
 
+from ..codec.ciphers import SUFFIXES as CIPHER_SUFFIXES
 from ..codec.codecs import CODECS, codec_named
-from ..codec.stamp import STAMP_READ, stamp, stamped
+from ..codec.stamp import STAMP_READ, stamp, stamp_encrypted, stamped
 from ..codec.stream import Shape, Tally
-from ..errors import BadInput, Corrupt, NotFound, Refused
+from ..errors import BadInput, Corrupt, NoKey, NotFound, Refused
 from ..pg.walfile import Kind, WalName, wal_name
 from ..store import AlreadyThere
 from . import layout
 from .repository import Repository
 
-_SUFFIXES = {codec.suffix: name for name, codec in CODECS.items()}
+
+class _Form(NamedTuple):
+    codec: str
+    encryption: Optional[str]
+
+
+_FORMS = {
+    codec.suffix + (CIPHER_SUFFIXES[encryption] if encryption else ""): _Form(codec.name, encryption)
+    for codec in CODECS.values()
+    if codec.suffix
+    for encryption in (None, *CIPHER_SUFFIXES)
+}
 
 
 class Stored(enum.Enum):
@@ -39,16 +54,17 @@ class ArchivedFile:
     key: str
     codec: str
     stored_bytes: int
+    encryption: Optional[str] = None
 
 
 @dataclass(frozen=True)
 class PackedFile:
-    """One file compressed, for all the repositories that are to have it."""
+    """One file compressed, and encrypted if asked, for all the repositories that are to have it."""
 
     name: WalName
     sha256: str  # of the plain content
-    codec: str
-    chunks: tuple[bytes, ...]  # without the stamp
+    suffix: str
+    chunks: tuple[bytes, ...]  # the stamp among them
 
     @property
     def stored_bytes(self) -> int:
@@ -59,8 +75,15 @@ def pack(name: WalName, chunks: Iterable[bytes], shape: Shape) -> PackedFile:
     codec = codec_named(shape.codec)
     level = codec.fast_level if shape.level is None else shape.level
     plain = Tally()
-    packed = tuple(chunk for chunk in codec.compress(plain.watch(chunks), level=level, threads=1) if chunk)
-    return PackedFile(name, plain.side.sha256, shape.codec, packed)
+    packed = codec.compress(plain.watch(chunks), level=level, threads=1)
+    if shape.cipher is None or name.kind is Kind.HISTORY:
+        body = tuple(chunk for chunk in packed if chunk)
+        sha256 = plain.side.sha256
+        return PackedFile(name, sha256, codec.suffix, (stamp(codec.name, sha256), *body))
+    body = tuple(shape.cipher.encrypt(packed))
+    sha256 = plain.side.sha256
+    head = stamp_encrypted(shape.cipher, sha256, shape.cipher.keys_of(body[0]))
+    return PackedFile(name, sha256, shape.suffix, (head, *body))
 
 
 class WalArchive:
@@ -80,15 +103,14 @@ class WalArchive:
     def put_packed(self, packed: PackedFile) -> Stored:
         """The same for what is packed already."""
         name, sha256 = packed.name, packed.sha256
-        suffix = codec_named(packed.codec).suffix
-        taken = self._other_key(name, suffix)
+        taken = self._other_key(name)
         if taken is None:
-            whole = (stamp(packed.codec, sha256), *packed.chunks)
+            key = self.key(name, packed.suffix)
             try:
-                self.repository.store.put(self.key(name, suffix), whole, if_absent=True, relied_on=True)
+                self.repository.store.put(key, packed.chunks, if_absent=True, relied_on=True)
                 return Stored.NEW
             except AlreadyThere:
-                taken = self.key(name, suffix)
+                taken = key
         if self._content_of(taken) == sha256:
             self.repository.store.settle(taken)  # its writer may have died before its fsync
             return Stored.IDENTICAL
@@ -103,16 +125,19 @@ class WalArchive:
 
     def stream(self, name: WalName) -> Iterator[bytes]:
         """The plain content in chunks; errors as of `get`. Corrupt may come after the last chunk: use none before."""
-        key, codec = self._locate(name)
+        key, form = self._locate(name)
         where = f"{key} in repository {self.name!r}"
         expected = self._content_of(key)
         if expected is None:
             raise Corrupt(f"{where} has no checksum at its head.", hint="Use another copy.")
         plain = Tally()
         try:
-            yield from plain.watch(codec_named(codec).decompress(self.repository.store.get(key)))
-        except Corrupt as exc:
-            raise Corrupt(f"{where}: {exc.message}", hint=exc.hint) from exc
+            stored: Iterable[bytes] = self.repository.store.get(key)
+            cipher = self.repository.cipher_of(form.encryption)
+            packed = stored if cipher is None else cipher.decrypt(stored)
+            yield from plain.watch(codec_named(form.codec).decompress(packed))
+        except (Corrupt, NoKey) as exc:
+            raise type(exc)(f"{where}: {exc.message}", hint=exc.hint) from exc
         if plain.side.sha256 != expected:
             raise Corrupt(f"{where} is damaged: its checksum differs.", hint="Use another copy.")
 
@@ -148,9 +173,10 @@ class WalArchive:
         prefix = self._root if timeline is None else f"{self._root}{timeline:08X}"
         for item in self.repository.store.list(prefix):
             leaf = item.key.rsplit("/", 1)[1]
-            for suffix, codec in _SUFFIXES.items():
-                if suffix and leaf.endswith(suffix) and _is_wal(leaf[: -len(suffix)]):
-                    yield ArchivedFile(wal_name(leaf[: -len(suffix)]), item.key, codec, item.size_bytes)
+            for suffix, form in _FORMS.items():
+                if leaf.endswith(suffix) and _is_wal(leaf[: -len(suffix)]):
+                    name = wal_name(leaf[: -len(suffix)])
+                    yield ArchivedFile(name, item.key, form.codec, item.size_bytes, form.encryption)
 
     def histories(self) -> dict[int, str]:
         """The content of every archived `.history` file, by its timeline."""
@@ -164,23 +190,18 @@ class WalArchive:
         directory = "" if name.kind is Kind.HISTORY else f"{name.text[:16]}/"
         return f"{self._root}{directory}{name.text}{suffix}"
 
-    def _locate(self, name: WalName) -> tuple[str, str]:
-        """The exact name with any codec's suffix, asked one by one: a listing by prefix would match others too."""
-        for suffix, codec in _SUFFIXES.items():
-            if not suffix:
-                continue
-            key = self.key(name, suffix)
-            try:
-                self.repository.store.head(key)
-            except NotFound:
-                continue
-            return key, codec
+    def _locate(self, name: WalName) -> tuple[str, _Form]:
+        """The exact name in any form, by one listing; what else begins with it (`.partial`, `.backup`) is not meant."""
+        keys = {self.key(name, suffix): form for suffix, form in _FORMS.items()}
+        for item in self.repository.store.list(self.key(name, ".")):
+            if item.key in keys:
+                return item.key, keys[item.key]
         raise NotFound(f"{name.text} is not in repository {self.name!r}.", hint=f"Looked below {self._root}.")
 
-    def _other_key(self, name: WalName, suffix: str) -> Optional[str]:
-        """The same name under another codec, from before the settings were changed."""
+    def _other_key(self, name: WalName) -> Optional[str]:
+        """The same name in any form: the settings may have been others."""
         try:
-            key, _codec = self._locate(name)
+            key, _form = self._locate(name)
         except NotFound:
             return None
         return key

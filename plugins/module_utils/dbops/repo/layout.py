@@ -52,6 +52,15 @@ def backup(cluster: str, label: str) -> str:
     return f"{cluster}/backups/{label}/"
 
 
+def stored_object(cluster: str, label: str, name: str, generation: int) -> str:
+    return f"{backup(cluster, label)}{generation_directory(generation)}{name}"
+
+
+def generation_directory(generation: int) -> str:
+    """Objects that were encrypted anew lie in a directory of their own, with a record of their own."""
+    return f"rekeyed-{generation}/" if generation else ""
+
+
 def record(cluster: str, label: str) -> str:
     return backup(cluster, label) + RECORD
 

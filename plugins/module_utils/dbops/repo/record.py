@@ -32,6 +32,9 @@ class StoredObject:
     tablespace_oid: Optional[int] = None
     database: Optional[str] = None
     dump_format: Optional[str] = None
+    encryption: Optional[str] = None  # gpg or age
+    keys: tuple[str, ...] = ()  # whose private keys open it, as the method calls them
+    generation: int = 0  # how often it was encrypted anew, see rekeyed.py
 
 
 @dataclass(frozen=True)
@@ -82,6 +85,11 @@ class BackupRecord:
         return sum(item.stored.size_bytes for item in self.objects)
 
     @property
+    def encryption(self) -> str:
+        """The methods of its objects: none, gpg, age, or several of them joined by a plus."""
+        return "+".join(sorted({item.encryption or "none" for item in self.objects})) or "none"
+
+    @property
     def duration_s(self) -> float:
         return (self.stopped - self.started).total_seconds()
 
@@ -117,7 +125,8 @@ def to_json(record: BackupRecord) -> bytes:
     data["started"], data["stopped"] = iso(record.started), iso(record.stopped)
     data["stored_bytes"] = record.stored_bytes
     data["objects"] = [
-        {key: value for key, value in item.items() if value is not None or key == "plain"} for item in data["objects"]
+        {key: value for key, value in item.items() if key == "plain" or value not in (None, (), 0)}
+        for item in data["objects"]
     ]
     text = json.dumps(data, indent=1, ensure_ascii=False)
     body = text.encode("utf-8", "surrogatepass").rstrip(b"\n}")  # a name from a SQL_ASCII database may be no UTF-8
@@ -162,7 +171,8 @@ def _object(item: dict[str, Any]) -> StoredObject:
     name = item["name"]
     if "/" in name or name in ("", ".", ".."):
         raise ValueError(f"object name {name!r}")
-    return StoredObject(**{**item, "stored": Side(**item["stored"]), "plain": Side(**plain) if plain else None})
+    sides = {"stored": Side(**item["stored"]), "plain": Side(**plain) if plain else None}
+    return StoredObject(**{**item, **sides, "keys": tuple(item.get("keys", ()))})
 
 
 def _version() -> str:

@@ -6,13 +6,15 @@ from __future__ import annotations
 import contextlib
 import json
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any, Callable, Optional, Union
 
+from ..codec.ciphers import Cipher, cipher_named
 from ..codec.stream import Outgoing, Shape, incoming
 from ..errors import Corrupt, DbopsError, NotFound, Refused
 from ..settings import RepositorySettings, Settings
+from ..settings_encryption import EncryptionSettings
 from ..store import AlreadyThere, Store, open_store
 from . import layout
 from .record import BackupRecord, StoredObject, from_iso, from_json, iso, to_json
@@ -61,8 +63,15 @@ class Catalog:
 
 
 class Repository:
-    def __init__(self, settings: RepositorySettings, cluster: str, store: Optional[Store] = None) -> None:
+    def __init__(
+        self,
+        settings: RepositorySettings,
+        cluster: str,
+        store: Optional[Store] = None,
+        encryption: Optional[EncryptionSettings] = None,
+    ) -> None:
         self.settings = settings
+        self.encryption = encryption or EncryptionSettings()
         self.name = settings.name
         self.cluster = cluster
         self.store = store or open_store(settings)
@@ -121,7 +130,7 @@ class Repository:
         self, label: str, item: StoredObject, *, on_bytes: Optional[Callable[[int], None]] = None
     ) -> Iterator[bytes]:
         """Plain chunks of one object, checked on both sides; Corrupt names it, NotFound says that it is gone."""
-        key = layout.backup(self.cluster, label) + item.name
+        key = layout.stored_object(self.cluster, label, item.name, item.generation)
         try:
             chunks = self.store.get(key)
         except NotFound as exc:
@@ -135,8 +144,13 @@ class Repository:
             codec=item.codec,
             stored=item.stored,
             plain=item.plain,
+            cipher=self.cipher_of(item.encryption),
             on_bytes=on_bytes,
         )
+
+    def cipher_of(self, encryption: Optional[str]) -> Optional[Cipher]:
+        """What reads objects of that method, with the keys that this host has."""
+        return cipher_named(encryption, self.encryption) if encryption else None
 
     # -- writing
 
@@ -157,12 +171,14 @@ class Repository:
         With `compressed_by_server` the chunks already have the shape; they pass through as they are.
         """
         stored_name = name + shape.suffix
-        passing = Outgoing(chunks, Shape("none") if compressed_by_server else shape, on_bytes=on_bytes)
+        passing = Outgoing(chunks, replace(shape, codec="none") if compressed_by_server else shape, on_bytes=on_bytes)
         self.store.put(layout.backup(self.cluster, label) + stored_name, passing, if_absent=True)
         return StoredObject(
             name=stored_name,
             kind=kind,
             codec=shape.codec,
+            encryption=shape.cipher.name if shape.cipher else None,
+            keys=shape.cipher.keys_of(passing.head) if shape.cipher else (),
             stored=passing.stored,
             plain=None if compressed_by_server else passing.plain,
             **belongs_to,
@@ -252,7 +268,7 @@ class Repository:
 
 
 def open_repository(settings: Settings, name: Optional[str] = None) -> Repository:
-    return Repository(settings.repository(name), settings.cluster)
+    return Repository(settings.repository(name), settings.cluster, encryption=settings.encryption)
 
 
 def _object_of(content: Union[bytes, DbopsError]) -> dict[str, Any]:

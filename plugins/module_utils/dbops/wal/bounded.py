@@ -14,10 +14,11 @@ import signal
 import time
 from typing import Any, Callable
 
-from ..errors import BadInput, Busy, Corrupt, DbopsError, MissingLibrary, NotFound, Refused, Unreachable
+from ..codec.keyring import forget_keyrings
+from ..errors import BadInput, Busy, Corrupt, DbopsError, MissingLibrary, NoKey, NotFound, Refused, Unreachable
 
 _KINDS: dict[str, type[DbopsError]] = {
-    kind.error_code: kind for kind in (DbopsError, BadInput, NotFound, Unreachable, Corrupt, Refused, Busy)
+    kind.error_code: kind for kind in (DbopsError, BadInput, NotFound, Unreachable, Corrupt, Refused, NoKey, Busy)
 }
 
 
@@ -65,6 +66,8 @@ def _be_the_child(work: Callable[[], Any], writer: int) -> None:
         data = memoryview(json.dumps(told).encode())
         while data:
             data = data[os.write(writer, data) :]
+        with contextlib.suppress(Exception):
+            forget_keyrings()
     finally:
         os._exit(0)
 

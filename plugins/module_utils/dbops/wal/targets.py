@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import threading
 
+from ..codec.ciphers import cipher
 from ..codec.stream import Shape
 from ..errors import BadInput, DbopsError
 from ..repo.archive import PackedFile, Stored, WalArchive
@@ -17,7 +18,10 @@ def archives(settings: Settings, system_identifier: str) -> list[WalArchive]:
     """One for each configured repository, in order."""
     if not settings.repositories:
         settings.repository()  # says what is missing
-    return [WalArchive(Repository(item, settings.cluster), system_identifier) for item in settings.repositories]
+    return [
+        WalArchive(Repository(item, settings.cluster, encryption=settings.encryption), system_identifier)
+        for item in settings.repositories
+    ]
 
 
 class Targets:
@@ -27,7 +31,9 @@ class Targets:
         self.system_identifier = system_identifier
         self.required = [archive for archive in every if archive.name in required]
         self.optional = [archive for archive in every if archive.name not in required]
-        self.shape = Shape(settings.archiving.codec, settings.archiving.level, threads=1)
+        self.shape = Shape(
+            settings.archiving.codec, settings.archiving.level, threads=1, cipher=cipher(settings.encryption)
+        )
         self.packing = threading.BoundedSemaphore(settings.archiving.workers)
         self._checked: set[str] = set()
         if not self.required:
