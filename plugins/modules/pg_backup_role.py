@@ -10,6 +10,8 @@ version_added: 1.0.0
 description:
   - Makes sure that a role may log in, replicate (which a physical backup is to the server), and read all data, settings
     and statistics (C(pg_read_all_data), C(pg_read_all_settings), C(pg_read_all_stats)).
+  - In O(login_db) it may call C(pg_switch_wal()), by which archiving is proven before a backup is copied, and
+    C(pg_create_restore_point(text)).
   - What is missing is given, in one transaction. Nothing is ever taken away, and a superuser is left as it is.
   - C(pg_hba.conf) is not touched; RV(hba_lines) are lines by which the role gets in.
 options:

@@ -12,6 +12,9 @@ version_added: 1.0.0
 description:
   - A physical restore unpacks a whole cluster into a data directory, incremental backups combined with what they rest
     on.
+  - With O(recovery), archived WAL is replayed on it up to a point in time. The backup to start from is chosen, a point
+    that the archive cannot reach is refused before anything is touched, with the nearest one that it can, and replay is
+    followed to its real end.
   - A logical restore loads databases of a dump into a running server, under names of your choice.
   - Nothing is removed. A data directory or a database that is in the way is refused, or moved aside when that is
     asked for.
@@ -37,6 +40,10 @@ options:
       - Restore nothing. Read every byte of the backup, and of those that it rests on, and compare it with what was
         stored.
       - This proves that the bytes are whole. That PostgreSQL can use them, only a restore proves.
+    type: bool
+    default: false
+  plan:
+    description: Whether to check everything, return what would be done, and do nothing, as check mode does.
     type: bool
     default: false
   confirm:
@@ -83,6 +90,62 @@ options:
     description:
       - A directory to put configuration files into that lay outside the data directory. By default they are left
         out.
+    type: path
+  recovery:
+    description:
+      - A point to recover to with archived WAL, for O(method=physical). Without it the backup comes back as it was.
+      - Give one of O(recovery.time), O(recovery.lsn), O(recovery.xid), O(recovery.name), O(recovery.immediate) and
+        O(recovery.latest).
+      - Afterwards the server is stopped, unless O(start) or O(side) is set, or O(recovery.action) leaves it waiting.
+    type: dict
+    suboptions:
+      time:
+        description: The last commit up to this time, which needs its zone, such as V(2026-11-22T13:05:00Z).
+        type: str
+      lsn:
+        description: A position in the WAL, such as V(16/B374D848).
+        type: str
+      xid:
+        description: The end of the transaction of this number.
+        type: str
+      name:
+        description: A restore point, as M(dbops.postgres.pg_restore_point) makes them.
+        type: str
+      immediate:
+        description: As soon as the backup is consistent.
+        type: bool
+        default: false
+      latest:
+        description: The end of everything that is archived.
+        type: bool
+        default: false
+      inclusive:
+        description: Whether a time, LSN or transaction that is met exactly belongs to what is replayed.
+        type: bool
+        default: true
+      timeline:
+        description: V(latest), V(current), which is the backup's own, or a number.
+        type: str
+        default: latest
+      action:
+        description:
+          - What the server does at the target.
+          - V(pause) leaves it readable and not promoted, V(shutdown) stops it there.
+        type: str
+        choices: [promote, pause, shutdown]
+        default: promote
+  side:
+    description:
+      - Whether to recover into a server of its own beside the cluster, in an empty O(target). It is started.
+      - It is cut off from the world, also when somebody starts it by hand. It archives nothing, listens on one private
+        socket, follows and subscribes to nothing, and loads no libraries.
+    type: bool
+    default: false
+  port:
+    description: The port of the O(side) instance. By default the cluster's.
+    type: int
+  socket_directory:
+    description: The directory of the O(side) instance's socket. By default one in its data directory.
     type: path
   file:
     description:
@@ -154,6 +217,7 @@ attributes:
 seealso:
   - module: dbops.postgres.pg_backup
   - module: dbops.postgres.pg_backup_info
+  - module: dbops.postgres.pg_restore_point
   - module: dbops.postgres.pg_restore_rollback
 """
 
@@ -171,6 +235,25 @@ EXAMPLES = r"""
     stop: true
     start: true
     confirm: main
+
+- name: Look at the moment before the mistake, beside the running cluster
+  dbops.postgres.pg_restore:
+    cluster: main
+    recovery:
+      time: '2026-11-22T13:05:00Z'
+    side: true
+    target: /srv/side/data
+    port: 5999
+    socket_directory: /run/side
+
+- name: Ask whether a restore point can be reached, and how long that would take
+  dbops.postgres.pg_restore:
+    cluster: main
+    recovery:
+      name: before-migration
+    in_place: true
+    stop: true
+    plan: true
 
 - name: Read a backup to its last byte
   dbops.postgres.pg_restore:
@@ -283,6 +366,121 @@ restore:
       returned: success, outside check mode
       type: str
       sample: null
+    recovery:
+      description: The O(recovery), planned or followed to its end, or V(null) for a backup alone.
+      returned: success
+      type: dict
+      contains:
+        target:
+          description: The point, in words.
+          returned: success
+          type: str
+          sample: time 2026-11-22T13:05:00.000000Z
+        target_kind:
+          description: Its kind.
+          returned: success
+          type: str
+          sample: time
+        target_value:
+          description: Its value.
+          returned: success
+          type: str
+          sample: '2026-11-22T13:05:00.000000Z'
+        inclusive:
+          description: Whether what meets it exactly is replayed.
+          returned: success
+          type: bool
+          sample: true
+        action:
+          description: What the server does there.
+          returned: success
+          type: str
+          sample: promote
+        base:
+          description: The backup that replay starts from.
+          returned: success
+          type: str
+          sample: 20261122T120000Z-full
+        timeline:
+          description: The timeline that replay follows; after it, the one that the server writes.
+          returned: success
+          type: int
+          sample: 1
+        start_lsn:
+          description: Where replay starts.
+          returned: success
+          type: str
+          sample: 0/3000028
+        until_lsn:
+          description: Up to where WAL is needed.
+          returned: success
+          type: str
+          sample: 0/7000000
+        wal_segments:
+          description: How many segments replay reads.
+          returned: success
+          type: int
+          sample: 4
+        wal_bytes:
+          description: Their size in the repository.
+          returned: success
+          type: int
+          sample: 314572
+        expected_last_commit:
+          description: When the last commit before the target was, as the WAL says, or V(null) when nobody looked.
+          returned: success
+          type: str
+          sample: '2026-11-22T13:04:58.120381Z'
+        estimated_seconds:
+          description: A rough guess of how long it takes, from sizes alone.
+          returned: success
+          type: int
+          sample: 40
+        mode:
+          description: V(side) or V(in_place).
+          returned: success
+          type: str
+          sample: side
+        port:
+          description: The port of a side instance, or V(null).
+          returned: success
+          type: int
+          sample: 5999
+        socket_directory:
+          description: Where the socket of a side instance is, or V(null).
+          returned: success
+          type: str
+          sample: /run/side
+        state:
+          description: V(promoted), V(paused) or V(shutdown).
+          returned: success, when it was done
+          type: str
+          sample: promoted
+        target_reached:
+          description: Whether this start's log says that replay stopped at the target.
+          returned: success, when it was done
+          type: bool
+          sample: true
+        stop_line:
+          description: That line of the log; empty for the end of the WAL.
+          returned: success, when it was done
+          type: str
+          sample: recovery stopping before commit of transaction 789, time 2026-11-22 13:05:01.1+00
+        replayed_lsn:
+          description: The last position replayed, or V(null) when the server was not there to be asked.
+          returned: success, when it was done
+          type: str
+          sample: 0/6F011328
+        last_transaction:
+          description: When the last transaction ended that was replayed, or V(null).
+          returned: success, when it was done
+          type: str
+          sample: '2026-11-22T13:04:58.120381Z'
+        seconds:
+          description: How long replay took.
+          returned: success, when it was done
+          type: float
+          sample: 3.8
     started:
       description: Whether the server was started, and answered.
       returned: success, outside check mode
@@ -423,11 +621,13 @@ stderr_tail:
   sample: 'pg_verifybackup: error: "base/5/1259" is not present on disk'
 """
 
-from typing import Any
+from typing import Any, Optional
 
 from ..module_utils._module import CONNECTION, HOST, DbopsModule
+from ..module_utils.dbops.errors import BadInput
 from ..module_utils.dbops.progress import Progress
 from ..module_utils.dbops.restore import logical, physical
+from ..module_utils.dbops.restore.target import KINDS, Target, parse
 from ..module_utils.dbops.restore.validate import validate
 from ..module_utils.dbops.settings import Settings
 
@@ -445,6 +645,20 @@ PHYSICAL = {
     "start": {"type": "bool", "default": False},
     "start_options": {"type": "str", "default": ""},
     "config_directory": {"type": "path"},
+    "side": {"type": "bool", "default": False},
+    "port": {"type": "int"},
+    "socket_directory": {"type": "path"},
+}
+RECOVERY = {
+    "time": {"type": "str"},
+    "lsn": {"type": "str"},
+    "xid": {"type": "str"},
+    "name": {"type": "str"},
+    "immediate": {"type": "bool", "default": False},
+    "latest": {"type": "bool", "default": False},
+    "inclusive": {"type": "bool", "default": True},
+    "timeline": {"type": "str", "default": "latest"},
+    "action": {"type": "str", "choices": ["promote", "pause", "shutdown"], "default": "promote"},
 }
 LOGICAL = {
     "file": {"type": "path"},
@@ -465,7 +679,9 @@ def main() -> None:
         {
             "method": {"type": "str", "choices": ["physical", "logical"], "default": "physical"},
             "validate_only": {"type": "bool", "default": False},
+            "plan": {"type": "bool", "default": False},
             "confirm": {"type": "str"},
+            "recovery": {"type": "dict", "options": RECOVERY},
             **WHICH,
             **PHYSICAL,
             **LOGICAL,
@@ -475,6 +691,7 @@ def main() -> None:
         mutually_exclusive=[("label", "before", "file"), ("in_place", "file")],
     )
     with module.session() as (settings, progress):
+        _refuse_contradictions(module)
         if module.params["method"] == "logical":
             result, before, after = _logical(module, settings, progress)
         elif module.params["validate_only"]:
@@ -482,30 +699,58 @@ def main() -> None:
             before = after = None
         else:
             result, before, after = _physical(module, settings, progress)
+    if module.params["plan"] and not module.check_mode:
+        result, before, after = {**result, "changed": False}, None, None  # nothing was changed, and nothing will be
     module.exit(result, before=before, after=after)
 
 
+def _refuse_contradictions(module: DbopsModule) -> None:
+    params = module.params
+    if params["recovery"] and (params["method"] == "logical" or params["validate_only"]):
+        raise BadInput(
+            "A recovery replays WAL on a physical backup that is restored.",
+            hint="Leave `recovery` out, or restore with method=physical and without validate_only.",
+        )
+
+
 def _physical(module: DbopsModule, settings: Settings, progress: Progress) -> tuple[dict[str, Any], Any, Any]:
-    if module.params["in_place"]:
+    if module.params["in_place"] and not module.params["plan"]:
         module.require_confirmation(f"Restoring in place moves the data of {settings.cluster} aside")
     options = module.given("repository", *WHICH, *PHYSICAL)
     options["tablespace_map"] = {str(name): str(path) for name, path in options["tablespace_map"].items()}
-    plan = physical.plan(settings, physical.Request(**options))
-    result = plan.preview() if module.check_mode else physical.run(plan, progress)
+    plan = physical.plan(settings, physical.Request(recovery=_target(module.params["recovery"]), **options))
+    if module.check_mode or module.params["plan"]:
+        result = plan.preview()
+    else:
+        result = physical.run(plan, progress)
     old = "the old cluster" if plan.data.occupied else None
-    aside = {"moved aside": old} if old else {}
-    return result, {plan.data.path: old}, {plan.data.path: plan.record.label, **aside}
+    after = {plan.data.path: plan.record.label}
+    if plan.recovery:
+        after["recovered to"] = str(plan.recovery.route.target)
+    if old:
+        after["moved aside"] = old
+    return result, {plan.data.path: old}, after
+
+
+def _target(recovery: Optional[dict[str, Any]]) -> Optional[Target]:
+    """None when no recovery is asked for. A recovery without a point is no end of the WAL that somebody wished for."""
+    if recovery is None:
+        return None
+    if not any(recovery[kind] for kind in KINDS):
+        raise BadInput("A recovery needs its point.", hint=f"Give one of: {', '.join(KINDS)}.")
+    return parse(recovery, inclusive=recovery["inclusive"], timeline=recovery["timeline"], action=recovery["action"])
 
 
 def _logical(module: DbopsModule, settings: Settings, progress: Progress) -> tuple[dict[str, Any], Any, Any]:
     validate_only = module.params["validate_only"]
-    if module.params["existing"] == "replace" and not validate_only:
+    if module.params["existing"] == "replace" and not (validate_only or module.params["plan"]):
         module.require_confirmation(f"Replacing databases of {settings.cluster} moves the old ones aside")
     options = module.given("repository", "validate_only", *WHICH, *LOGICAL)
     options["databases"] = {str(name): str(new or name) for name, new in options["databases"].items()}
     plan = logical.plan(settings, logical.Request(**options))
     # Reading changes nothing, so a dry run does it as well.
-    result = logical.run(plan, progress) if validate_only or not module.check_mode else plan.preview()
+    dry = (module.check_mode or module.params["plan"]) and not validate_only
+    result = plan.preview() if dry else logical.run(plan, progress)
     if validate_only:
         return result, None, None
     before = {item.target: "the old database" if item.replaces else None for item in plan.items}

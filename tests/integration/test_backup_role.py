@@ -25,6 +25,8 @@ def test_the_role_is_made_once_and_is_complete(server, settings):
     ) == [(True, True, False, False, True)]
     for group in backup_role.MEMBER_OF:
         assert server.value("select pg_has_role('dbops', %s, 'usage')", (group,))
+    for function in backup_role.MAY_CALL:
+        assert server.value("select has_function_privilege('dbops', %s, 'execute')", (function,))
     assert not ensure(settings)["changed"]
 
 

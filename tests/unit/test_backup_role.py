@@ -9,10 +9,17 @@ import pytest
 
 from ansible_collections.dbops.postgres.plugins.module_utils.dbops.errors import BadInput
 from ansible_collections.dbops.postgres.plugins.module_utils.dbops.pg import backup_role
-from ansible_collections.dbops.postgres.plugins.module_utils.dbops.pg.backup_role import MEMBER_OF, RoleState
+from ansible_collections.dbops.postgres.plugins.module_utils.dbops.pg.backup_role import MAY_CALL, MEMBER_OF, RoleState
 from ansible_collections.dbops.postgres.plugins.module_utils.dbops.pg.scram import make_verifier
 
-COMPLETE = RoleState(exists=True, login=True, replication=True, member_of=frozenset(MEMBER_OF), verifier_visible=True)
+COMPLETE = RoleState(
+    exists=True,
+    login=True,
+    replication=True,
+    member_of=frozenset(MEMBER_OF),
+    may_call=frozenset(MAY_CALL),
+    verifier_visible=True,
+)
 
 
 def said(state, password=None):
@@ -27,6 +34,14 @@ def test_only_what_is_missing_is_given():
     assert said(replace(COMPLETE, replication=False)) == ["give it REPLICATION"]
     assert said(replace(COMPLETE, login=False)) == ["give it LOGIN"]
     assert said(replace(COMPLETE, member_of=frozenset(MEMBER_OF[1:]))) == [f"make it a member of {MEMBER_OF[0]}"]
+
+
+def test_a_function_that_cannot_be_granted_is_a_warning_and_no_change_that_never_ends():
+    state = replace(COMPLETE, may_call=frozenset())
+    assert said(state) == [f"let it call {name}" for name in MAY_CALL]
+    state = replace(state, grantable=frozenset())
+    assert said(state) == []
+    assert "could not be granted" in backup_role.warnings("dbops", state, None)[0]
 
 
 def test_a_superuser_is_left_as_it_is_and_spoken_of():

@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Optional
 
 from ..errors import BadInput, Refused
@@ -14,8 +14,12 @@ from .osuser import cluster_identity
 from .scram import belongs_to, make_verifier
 
 MEMBER_OF = ("pg_read_all_data", "pg_read_all_settings", "pg_read_all_stats")
+# To prove archiving before a backup is copied, and to name a moment. Granted in the login database: functions are its.
+MAY_CALL = ("pg_switch_wal()", "pg_create_restore_point(text)")
 OLDEST_VERSION_NUM = 140000  # pg_read_all_data
 LONGEST_NAME = 63
+_MAY_CALL = "select has_function_privilege(%s, %s, 'EXECUTE')"
+_MAY_GRANT = "select has_function_privilege(%s, 'EXECUTE WITH GRANT OPTION')"
 
 
 @dataclass(frozen=True)
@@ -27,6 +31,8 @@ class RoleState:
     replication: bool = False
     superuser: bool = False
     member_of: frozenset[str] = frozenset()
+    may_call: frozenset[str] = frozenset()
+    grantable: frozenset[str] = frozenset(MAY_CALL)  # by the role that we came as
     verifier: Optional[str] = None
     verifier_visible: bool = False
 
@@ -135,6 +141,10 @@ def missing(name: str, state: RoleState, password: Optional[str]) -> list[Change
         for group in MEMBER_OF:
             if group not in state.member_of:
                 changes.append(Change(f"grant {group} to {quoted}", f"make it a member of {group}"))
+        for function in MAY_CALL:
+            if function not in state.may_call and function in state.grantable:
+                statement = f"grant execute on function pg_catalog.{function} to {quoted}"
+                changes.append(Change(statement, f"let it call {function}"))
     if password and _password_must_be_set(state, password):
         statement = f"alter role {quoted} password {_literal(make_verifier(password))}"
         changes.append(Change(statement, "set its password"))
@@ -145,6 +155,12 @@ def warnings(name: str, state: RoleState, password: Optional[str]) -> list[str]:
     found = []
     if state.superuser:
         found.append(f"Role {name!r} is a superuser, which is more than a backup needs.")
+    withheld = [name for name in MAY_CALL if name not in state.may_call | state.grantable]
+    if withheld and not state.superuser:
+        found.append(
+            f"Role {name!r} may not call {' and '.join(withheld)}, and that could not be granted: a superuser can. "
+            "Without it archiving is proven only by the backup's own WAL, and the role can make no restore points."
+        )
     if password and state.exists and not state.verifier_visible:
         found.append(
             f"Whether the password of role {name!r} is the wanted one could not be told, and it was left alone: "
@@ -186,10 +202,13 @@ def _ask(session: Connection, name: str) -> tuple[RoleState, Optional[str], bool
     )
     in_recovery = bool(session.value("select pg_is_in_recovery()"))
     hba_file = str(hba[0]["setting"]) if hba else None
+    grantable = frozenset(name for name in MAY_CALL if session.value(_MAY_GRANT, (f"pg_catalog.{name}",)))
     if not rows:
-        return RoleState(verifier_visible=visible), hba_file, in_recovery
+        return RoleState(verifier_visible=visible, grantable=grantable), hba_file, in_recovery
     verifier = session.value("select rolpassword from pg_authid where rolname = %s", (name,)) if visible else None
-    return _state(rows, verifier, visible), hba_file, in_recovery
+    callable_now = [item for item in MAY_CALL if session.value(_MAY_CALL, (name, f"pg_catalog.{item}"))]
+    state = _state(rows, verifier, visible)
+    return replace(state, may_call=frozenset(callable_now), grantable=grantable), hba_file, in_recovery
 
 
 def _state(rows: Sequence[dict[str, Any]], verifier: Optional[str], visible: bool) -> RoleState:

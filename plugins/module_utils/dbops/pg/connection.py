@@ -132,6 +132,30 @@ def connected(
 
 
 @contextlib.contextmanager
+def connected_in(data_directory: str, connection: ConnectionSettings, identity: Identity) -> Iterator[Connection]:
+    """A connection to the server that runs in this very directory, over its socket and whatever host is configured.
+
+    Where the configured role is not let in, the role of the OS user's name is tried: peer authentication wants that,
+    and at an earlier point in time the configured one may not have been there yet.
+    """
+    here = located(replace(connection, login_host="", login_unix_socket=""), data_directory)
+    if not here.login_unix_socket:  # the default socket would be another server's
+        raise Unreachable(f"The server in {data_directory} has no socket yet.", hint="Is it running? See its log.")
+    own = replace(here, login_user=identity.name, session_role=None)
+    with contextlib.ExitStack() as stack:
+        try:
+            session = stack.enter_context(connected(here, identity))
+        except Unreachable as exc:
+            if own == here:
+                raise
+            try:
+                session = stack.enter_context(connected(own, identity))
+            except DbopsError:
+                raise exc from None
+        yield session
+
+
+@contextlib.contextmanager
 def explained(verb: str) -> Iterator[None]:
     psycopg2 = library()
     try:

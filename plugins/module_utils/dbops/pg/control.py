@@ -5,11 +5,10 @@ from __future__ import annotations
 
 import contextlib
 import os
-from dataclasses import replace
 
 from ..errors import Corrupt, ToolFailed
 from ..settings import ConnectionSettings
-from .connection import connected, located
+from .connection import connected_in
 from .datadir import postmaster_pid
 from .tools import Tools
 
@@ -55,8 +54,7 @@ def start_recovery(tools: Tools, data_directory: str, log: str, *, options: str 
 
 def check_answers(tools: Tools, data_directory: str, connection: ConnectionSettings, system_identifier: str) -> str:
     """Ask the started server who it is; its version. Corrupt when another system answers."""
-    here = located(replace(connection, login_host="", login_unix_socket=""), data_directory)
-    with connected(here, tools.identity) as session:
+    with connected_in(data_directory, connection, tools.identity) as session:
         found = str(session.value("select system_identifier from pg_control_system()"))
         if found != system_identifier:
             raise Corrupt(

@@ -15,7 +15,7 @@ from datetime import datetime
 from typing import Any, Optional
 
 from ..errors import DbopsError, Refused, ToolFailed, Unreachable
-from ..pg.connection import connected, located
+from ..pg.connection import connected_in
 from ..pg.datadir import postmaster_pid
 from ..pg.tools import Tools
 from ..progress import Progress, Step
@@ -191,11 +191,8 @@ def _outcome(state: str, target: Target, said: Said, seen: dict[str, Any], begun
 
 def _ask(tools: Tools, data_directory: str, connection: ConnectionSettings) -> Any:
     """What the server answers, or the error while it does not."""
-    here = located(connection, data_directory)
-    if not here.login_unix_socket and not here.login_host:
-        return Unreachable("It has no socket yet.", hint="Wait.")
     try:
-        with connected(here, tools.identity) as session:
+        with connected_in(data_directory, connection, tools.identity) as session:
             return session.row(_QUERY)
     except DbopsError as error:
         return error

@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import os
-from dataclasses import replace
 from typing import TYPE_CHECKING, Optional
 
 from ..errors import BadInput, NotFound
@@ -97,8 +96,7 @@ def replay(recovery: Recovery, tools: Tools, options: str, progress: Progress) -
     tools.identity.make_private_directory(recovery.settings.state_path)
     tools.identity.make_private_directory(recovery.spool_path)
     control.start_recovery(tools, path, log, options=options)
-    here = replace(recovery.settings.connection, login_host="", login_unix_socket="")
-    outcome = follow(tools, path, log, here, recovery.route.target, progress)
+    outcome = follow(tools, path, log, recovery.settings.connection, recovery.route.target, progress)
     if outcome.state == "promoted":
         control.stop(tools, path)
         settle(recovery, tools)
