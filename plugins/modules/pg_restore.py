@@ -147,6 +147,12 @@ options:
   socket_directory:
     description: The directory of the O(side) instance's socket. By default one in its data directory.
     type: path
+  lib_path:
+    description:
+      - Where the role P(dbops.postgres.agent#role) has put the engine. A O(recovery) takes a copy of it along, for the
+        server's C(restore_command).
+    type: path
+    default: /usr/local/lib/dbops
   file:
     description:
       - A dump made by anybody, instead of a backup in the repository, for O(method=logical).
@@ -648,6 +654,7 @@ PHYSICAL = {
     "side": {"type": "bool", "default": False},
     "port": {"type": "int"},
     "socket_directory": {"type": "path"},
+    "lib_path": {"type": "path", "default": "/usr/local/lib/dbops"},
 }
 RECOVERY = {
     "time": {"type": "str"},

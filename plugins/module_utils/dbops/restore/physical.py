@@ -29,6 +29,7 @@ from ..progress import Meter, Progress, Step
 from ..repo.record import BackupRecord
 from ..repo.repository import Catalog, Entry, Repository, open_repository
 from ..settings import Settings
+from ..wal.runnable import INSTALLED
 from . import place, roll
 from .durable import Flusher, write_durably
 from .extract import extract
@@ -59,6 +60,7 @@ class Request:
     side: bool = False  # as an isolated server of its own
     port: Optional[int] = None
     socket_directory: Optional[str] = None
+    lib_path: str = INSTALLED  # the installed engine, of which a recovery takes a copy where this one is no directory
 
 
 @dataclass(frozen=True)

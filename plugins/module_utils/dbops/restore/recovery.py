@@ -60,6 +60,7 @@ class Recovery:
     only_repository: Optional[str]  # the one that the caller named; None: a segment is missing when all say so
     codecs: frozenset[str]
     side: Optional[Side]
+    engine: str  # the directory that holds the package; a copy of it is what restore_command runs
 
     def describe(self, base_bytes: int) -> dict[str, Any]:
         side = self.side
@@ -124,8 +125,8 @@ def settle(recovery: Recovery, tools: Tools) -> None:
 def _write_command(recovery: Recovery, directory: str, identity: Identity) -> str:
     """The script of restore_command, its settings and its engine; how PostgreSQL is to call it."""
     final = os.path.join(recovery.data_directory, DIRECTORY)
-    lib = copy_engine(directory, recovery.codecs, identity)
-    python = find_python(lib, recovery.codecs, identity)
+    lib = copy_engine(recovery.engine, directory, recovery.codecs, identity)
+    python = find_python(lib, recovery.engine, recovery.codecs, identity)
     config = os.path.join(directory, "settings.json")
     write_durably(config, (json.dumps(_settings(recovery), indent=1) + "\n").encode())
     place = Place(

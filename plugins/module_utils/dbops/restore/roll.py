@@ -16,6 +16,7 @@ from ..repo.coverage import window_of
 from ..repo.repository import Catalog, Repository
 from ..repo.restore_points import read_points
 from ..settings import Settings
+from ..wal.runnable import find_engine
 from .choose import choose
 from .edges import WalReader
 from .follow import Outcome, follow
@@ -79,6 +80,7 @@ def recovery_for(
         only_repository=request.repository,
         codecs=frozenset(item.codec for item in archive.files()),
         side=side,
+        engine=find_engine(request.lib_path),
     )
 
 

@@ -23,18 +23,22 @@ _LIBRARIES = {"zstd": "zstandard", "lz4": "lz4"}
 _PYTHONS = ("/usr/bin/python3", "/usr/local/bin/python3", "/usr/libexec/platform-python")
 
 
-def copy_engine(directory: str, codecs: Iterable[str], identity: Identity) -> str:
+def find_engine(lib_path: str = INSTALLED) -> str:
+    """The directory above this engine's own, or above the installed one where this one came in a module's payload."""
+    for above in (running_lib_path(), lib_path):
+        if os.path.isfile(os.path.join(above, "dbops", "cli", "wal_command.py")):
+            return above
+    raise NotFound(
+        f"The engine is not installed on this host: {lib_path}/dbops is missing, and restore_command needs it.",
+        hint="Run playbooks/setup.yml (role agent), then restore again.",
+    )
+
+
+def copy_engine(above: str, directory: str, codecs: Iterable[str], identity: Identity) -> str:
     """`<directory>/lib` with the engine and the libraries that these codecs need, as far as they are plain files."""
     lib = os.path.join(directory, "lib")
     os.makedirs(lib, 0o700)
-    engine = os.path.join(running_lib_path(), "dbops")
-    if not os.path.isdir(engine):
-        engine = os.path.join(INSTALLED, "dbops")
-    if not os.path.isdir(engine):
-        raise NotFound(
-            f"The engine is not installed on this host: {engine} is missing, and restore_command needs it.",
-            hint="Run playbooks/setup.yml (role agent), then restore again.",
-        )
+    engine = os.path.join(above, "dbops")
     ignored = shutil.ignore_patterns("__pycache__", ".mypy_cache")
     shutil.copytree(engine, os.path.join(lib, "dbops"), ignore=ignored)
     for name in sorted({_LIBRARIES[codec] for codec in codecs if codec in _LIBRARIES}):
@@ -50,12 +54,12 @@ def copy_engine(directory: str, codecs: Iterable[str], identity: Identity) -> st
     return lib
 
 
-def find_python(lib: str, codecs: Iterable[str], identity: Identity) -> str:
+def find_python(lib: str, above: str, codecs: Iterable[str], identity: Identity) -> str:
     """An interpreter that this user can start with the engine in `lib`; NotFound says what was tried."""
     needed = ["dbops.cli.wal_command", *sorted({_LIBRARIES[codec] for codec in codecs if codec in _LIBRARIES})]
     code = f"import sys; sys.path.insert(0, {lib!r}); assert sys.version_info >= (3, 9); import {', '.join(needed)}"
     tried = []
-    for python in dict.fromkeys([sys.executable, *_PYTHONS]):
+    for python in dict.fromkeys([sys.executable, os.path.join(above, "venv/bin/python3"), *_PYTHONS]):
         if not python or not os.path.isabs(python):
             continue
         try:
