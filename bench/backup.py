@@ -142,11 +142,17 @@ def timed(server: LocalServer, command: Sequence[str | Path]) -> tuple[float, fl
     dbops starts as ourselves and turns into the server's user where it must; the others have to be started as it.
     """
     identity: dict[str, Any] = {}
+    environment = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
     if os.geteuid() == 0 and command[0] != sys.executable:
         identity = {"user": server.os_user.uid, "group": server.os_user.gid, "extra_groups": []}
     started = time.monotonic()
     process = subprocess.Popen(
-        [str(word) for word in command], cwd="/", stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, **identity
+        [str(word) for word in command],
+        cwd="/",
+        env=environment,  # an installed engine has its bytecode
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        **identity,
     )
     errors = process.stderr.read() if process.stderr else b""
     _pid, status, usage = os.wait4(process.pid, 0)

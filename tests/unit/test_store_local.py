@@ -19,7 +19,7 @@ from ansible_collections.dbops.postgres.plugins.module_utils.dbops.errors import
     Refused,
     Unreachable,
 )
-from ansible_collections.dbops.postgres.plugins.module_utils.dbops.store import AlreadyThere
+from ansible_collections.dbops.postgres.plugins.module_utils.dbops.store import AlreadyThere, writeback
 from ansible_collections.dbops.postgres.plugins.module_utils.dbops.store.local import LocalStore
 from tests.support.store_contract import StoreContract, content, keys
 
@@ -214,6 +214,27 @@ def test_what_could_not_be_made_durable_is_not_left_visible(store: LocalStore, m
         store.put("c/backup.json", [b"x"], if_absent=True)
     assert len(calls) == 2
     assert keys(store) == ["c/other"]
+
+
+def test_the_disk_works_while_a_long_stream_still_runs(store: LocalStore, monkeypatch: pytest.MonkeyPatch):
+    """Each range goes on where the last one ended, holds only what is written, and the kernel takes the call."""
+    genuine = writeback._sync_file_range
+    ranges: list[tuple[int, int]] = []
+
+    def recorded(descriptor: int, offset: int, size: int, flags: int) -> int:
+        assert offset + size <= os.fstat(descriptor).st_size
+        ranges.append((offset, size))
+        assert genuine(descriptor, offset, size, flags) == 0
+        return 0
+
+    monkeypatch.setattr(writeback, "_sync_file_range", recorded)
+    store.put("c/base.tar", [bytes(3 << 20)] * 9)
+    assert ranges == [(0, 9 << 20), (9 << 20, 9 << 20), (18 << 20, 9 << 20)]
+
+
+def test_a_kernel_that_cannot_start_early_writes_all_the_same(store: LocalStore, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(writeback, "_sync_file_range", None)
+    assert store.put("c/base.tar", [bytes(3 << 20)] * 9).size_bytes == 27 << 20
 
 
 def test_what_another_writer_may_have_relied_on_is_not_taken_back(store: LocalStore, monkeypatch: pytest.MonkeyPatch):

@@ -22,6 +22,7 @@ from io import FileIO
 from ..errors import BadInput, Busy, Corrupt, DbopsError, NotFound, Refused, Unreachable
 from . import beneath
 from .protocol import AlreadyThere, ObjectInfo, check_key
+from .writeback import Writeback
 
 CHUNK = 1 << 20
 
@@ -51,9 +52,11 @@ class LocalStore:
         try:
             if if_absent and beneath.exists(parent, leaf):
                 raise self._taken(key)
+            writeback = Writeback(descriptor)
             for chunk in chunks:  # what goes wrong in there is the producer's affair, and keeps its own words
                 with self._explained(verb):
                     beneath.write_all(descriptor, chunk)
+                    writeback.wrote(len(chunk))
             with self._explained(verb):
                 beneath.keep_metadata(descriptor, metadata or {})
                 os.fsync(descriptor)
