@@ -28,31 +28,32 @@ def plural(count: int, noun: str) -> str:
     return f"{count} {noun}{'' if count == 1 else 's'}"
 
 
-def clean(text: Any, *, lines: bool = False) -> str:
+def clean(content: Any, *, lines: bool = False) -> str:
     """Text that came from elsewhere, unable to move the cursor, colour the screen or look like another line.
 
     Control and format characters (bidirectional ones too) are shown as escapes; with `lines` newlines stay.
     """
+    text = str(content)
+    if text.isprintable():  # nothing of the categories Other and Separator, but for the space
+        return text
     return "".join(
         character
-        if (lines and character == "\n") or character == " " or unicodedata.category(character)[0] not in "CZ"
+        if (lines and character == "\n") or character.isprintable()
         else character.encode("unicode_escape").decode("ascii")
-        for character in str(text)
+        for character in text
     )
 
 
 def table(headings: Sequence[str], rows: Sequence[Sequence[str]], *, right: Sequence[str] = ()) -> str:
     """Columns as wide as they need to be; the last one runs free. Every cell is cleaned."""
     cells = [list(headings), *([clean(cell) for cell in row] for row in rows)]
-    widths = [max(width(row[place]) for row in cells) for place in range(len(headings))]
-    lines = []
-    for row in cells:
-        parts = []
-        for place, cell in enumerate(row):
-            gap = " " * (widths[place] - width(cell))
-            parts.append(gap + cell if headings[place] in right else cell + gap)
-        lines.append("  ".join(parts).rstrip())
-    return "\n".join(lines)
+    for place, heading in enumerate(headings):
+        widths = [width(row[place]) for row in cells]
+        widest = max(widths)
+        for row, taken in zip(cells, widths):
+            gap = " " * (widest - taken)
+            row[place] = gap + row[place] if heading in right else row[place] + gap
+    return "\n".join("  ".join(row).rstrip() for row in cells)
 
 
 def width(text: str) -> int:

@@ -37,9 +37,10 @@ def content(directory: int, name: str, leaf: str) -> bytes | None:
             below = os.open(name, DIRECTORY, dir_fd=directory)
         descriptor = os.open(leaf, READ, dir_fd=below)
         try:
-            if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+            status = os.fstat(descriptor)
+            if not stat.S_ISREG(status.st_mode):
                 raise Corrupt(f"{name}/{leaf} is not a file.", hint="See who put it there.")
-            return b"".join(iter(lambda: os.read(descriptor, 1 << 20), b""))
+            return b"".join(iter(lambda: os.read(descriptor, status.st_size + 1), b""))
         finally:
             os.close(descriptor)
     except FileNotFoundError:
