@@ -4,11 +4,17 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import pathlib
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING
 
 import pytest
 from hypothesis import HealthCheck, settings
+
+if TYPE_CHECKING:
+    from tests.support.clouds import Cloud
 
 # How fast a busy machine is, is no property of the code: no deadline for an example, nor for making one.
 settings.register_profile("dbops", deadline=None, suppress_health_check=[HealthCheck.too_slow])
@@ -28,3 +34,19 @@ def pytest_configure() -> None:
         os.environ["PYTHONPATH"] = os.pathsep.join([str(COLLECTIONS), *known])
     os.environ["ANSIBLE_COLLECTIONS_PATH"] = str(COLLECTIONS)
     os.environ["ANSIBLE_INJECT_FACT_VARS"] = "false"
+
+
+@pytest.fixture(scope="session")
+def clouds(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[str], Cloud]]:
+    """The server of a type, s3, gcs or azure; started when it is first asked for, stopped with the session."""
+    from tests.support.clouds import CLOUDS
+
+    running: dict[str, Cloud] = {}
+    with contextlib.ExitStack() as stack:
+
+        def server(kind: str) -> Cloud:
+            if kind not in running:
+                running[kind] = stack.enter_context(CLOUDS[kind](tmp_path_factory.mktemp(kind)))
+            return running[kind]
+
+        yield server

@@ -16,7 +16,8 @@ ENGINE = pathlib.Path(__file__).resolve().parents[2] / "plugins" / "module_utils
 # A room may import from floors below its own. docs/architecture.md draws the same.
 FLOORS = {
     "errors": 0, "progress": 0,
-    "schema": 1, "settings_encryption": 1.5,
+    "schema": 1,
+    "settings_encryption": 1.5, "settings_repositories": 1.5,
     "settings": 2,
     "pg": 3, "store": 3, "codec": 3,
     "repo": 4, "migrate": 4, "seed": 4,

@@ -17,6 +17,7 @@ from typing import Any, Optional
 from .errors import BadInput, NotFound, Unreachable
 from .schema import between, build, duration_s, one_of, overlay
 from .settings_encryption import EncryptionSettings
+from .settings_repositories import RepositorySettings as RepositorySettings
 
 DEFAULT_DIRECTORY = "/etc/dbops"
 CODECS = ("none", "gzip", "zstd", "lz4")
@@ -66,22 +67,6 @@ class HostSettings:
             path = getattr(self, name)
             if path is not None and not os.path.isabs(path):
                 raise BadInput(f"host.{name} must be an absolute path, got {path!r}.", hint="Begin it with a slash.")
-
-
-@dataclass(frozen=True)
-class RepositorySettings:
-    name: str = "default"
-    type: str = "local"
-    path: str = ""
-    required: bool = True  # False: WAL is acknowledged without it, and follows later
-
-    def check(self) -> None:
-        one_of("repositories[].type", self.type, ("local",))
-        if not os.path.isabs(self.path):
-            raise BadInput(
-                f"Repository {self.name!r} needs an absolute path, got {self.path!r}.",
-                hint="Set repositories[].path to a directory on a disk that is not the data directory's.",
-            )
 
 
 @dataclass(frozen=True)

