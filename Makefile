@@ -21,7 +21,7 @@ help: ## List the targets
 setup: ## Make .venv with the pinned packages, and the link to the collection
 	@scripts/setup
 
-demo: setup ## Back a real PostgreSQL up, destroy it, restore it, prove it (about two minutes)
+demo: setup ## Back a real PostgreSQL up, drop a table, destroy it, get both back, prove it (about two minutes)
 	@scripts/demo
 
 demo-clean: setup ## Stop the demo's server and remove everything that it made

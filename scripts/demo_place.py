@@ -5,6 +5,7 @@ root starts for somebody else cannot live below a private home directory.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import shutil
@@ -13,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from localpg.installations import EMBEDDED_MAJOR, Installation, embedded
-from localpg.osuser import server_user
+from localpg.osuser import ProgramFailed, server_user
 from localpg.processes import kill_below, working_below
 from localpg.server import LocalServer
 
@@ -77,6 +78,7 @@ class Place:
         server = LocalServer(installation, self.base / "pg")
         server.settings = {
             "cluster_name": CLUSTER,
+            "archive_mode": "on",  # so that archiving needs no restart; what is called is still to be set up
             "summarize_wal": "on",
             "logging_collector": "on",  # one log, whoever starts the server
             "log_directory": str(server.log.parent),
@@ -95,6 +97,7 @@ class Place:
         self.variables.write_text(json.dumps(self._variables(server), indent=2) + "\n", encoding="utf-8")
 
     def _variables(self, server: LocalServer) -> dict[str, Any]:
+        python, codec = archiver()
         return {
             "dbops_cluster": CLUSTER,
             "dbops_os_user": server_user().name,
@@ -111,4 +114,22 @@ class Place:
             "dbops_bin_path": str(self.command),
             "dbops_dependencies": "none",
             "dbops_python": sys.executable,
+            "dbops_archiving": {"codec": codec},
+            "archiving_python": python,
         }
+
+
+def archiver() -> tuple[str, str]:
+    """An interpreter that the server can start as its own OS user, and the codec that it has there.
+
+    As root our own one may lie in a home that is closed to everybody else.
+    """
+    for python, codec, library in (
+        (sys.executable, "zstd", "zstandard"),
+        ("/usr/bin/python3", "zstd", "zstandard"),
+        ("/usr/bin/python3", "gzip", "zlib"),
+    ):
+        with contextlib.suppress(ProgramFailed, OSError):
+            server_user().run([python, "-I", "-c", f"import sys, {library}; assert sys.version_info >= (3, 9)"])
+            return python, codec
+    raise DemoError(f"{server_user().name} can start neither {sys.executable} nor /usr/bin/python3: install python3.")

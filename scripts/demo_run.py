@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""`make demo`: a real PostgreSQL is backed up through the playbooks, destroyed, restored, and compared table by table.
+"""`make demo`: a real PostgreSQL is protected by playbooks, loses a table and then everything, and gets both back.
 
 Reads top to bottom: `story` is the whole of it.
 """
@@ -14,6 +14,7 @@ import sys
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from datetime import timedelta, timezone
 from pathlib import Path
 
 from demo_place import CHECKOUT, CLUSTER, DATABASE, EXAMPLE, DemoError, Place
@@ -21,9 +22,11 @@ from demo_summary import backups, reset_done, summary
 from localpg.content import cluster_hashes, differences
 from localpg.installations import NotInstalled
 from localpg.osuser import ProgramFailed
+from localpg.processes import wait_until
 from localpg.server import LocalServer
 
-STEPS = 9
+STEPS = 13
+LOGGED_AHEAD = 32  # numbers of a sequence that the server logs before it gives them out: replay starts behind them
 
 
 @dataclass
@@ -32,6 +35,8 @@ class Story:
 
     place: Place
     took_s: dict[str, float] = field(default_factory=dict)
+    dropped_at: str = ""
+    second_before: str = ""
 
     @contextlib.contextmanager
     def step(self, title: str) -> Iterator[None]:
@@ -79,26 +84,36 @@ def story(place: Place) -> None:
         tell_content(server)
     with run.step("Set the host up: the dbops command, its settings, a role that may do nothing but back up"):
         run.playbook("setup")
+    with run.step("Archive its write-ahead log all the time, and prove that a segment comes back"):
+        run.playbook("archiving")
     with run.step("Take a full backup"):
         run.playbook("backup", "dbops_backup_method=physical", "dbops_backup_type=full")
     with run.step("Let business go on, then take an incremental backup of what changed"):
         activity(server, hours=3)
-        before = cluster_hashes(server)
         run.playbook("backup", "dbops_backup_method=physical", "dbops_backup_type=incremental")
     with run.step("Dump the database too: that restores one table, or into another version"):
         run.playbook("backup", "dbops_backup_method=logical")
+    with run.step("Let business go on after the last backup, and then somebody drops a table"):
+        activity(server, hours=1)
+        before = cluster_hashes(server)
+        run.dropped_at, run.second_before = drop_table(server)
+    with run.step("Recover to the second before"):
+        # The right backup is chosen, with what it rests on; the log since then is replayed up to that second.
+        recover(run, "pitr", f"dbops_pitr_time={run.second_before}")
+    with run.step(f"Prove it: compare {len(before)} hashes, over every row, sequence, definition and grant"):
+        prove(server, before)
+    with run.step("Name this moment: what a wise person does before each risky change"):
+        before = cluster_hashes(server)
+        run.playbook("restore_point", "dbops_restore_point=all-is-well")
     with run.step("Destroy it: SIGKILL, then every file of the server is removed"):
-        require_same(before, cluster_hashes(server), "the backups changed the database")
         destroy(server)
     with run.step("Restore"):
-        run.playbook("restore", f"dbops_confirm={CLUSTER}", f"dbops_result_path={place.results}")
-    with run.step(f"Prove it: compare {len(before)} hashes, over every row, sequence, definition and grant"):
-        require_running(server)
-        require_same(before, cluster_hashes(server), "the restored server is not what was backed up")
-        say(f"  all {len(before)} are equal")
+        recover(run, "restore", "dbops_pitr_name=all-is-well")
+    with run.step(f"Prove it once more: compare {len(before)} hashes"):
+        prove(server, before)
     with run.step("Look at the catalog"):
         run.playbook("info")
-    say(summary(place, server, run.took_s, before, backups(place)))
+    say(summary(place, server, run, before, backups(place)))
 
 
 def start_server(place: Place) -> LocalServer:
@@ -129,6 +144,49 @@ def tell_content(server: LocalServer) -> None:
         "select (select count(*) from rides), (select count(*) from payments)", database=DATABASE
     )[0]
     say(f"  {DATABASE}: {size}, {rides} rides, {payments} payments")
+
+
+def drop_table(server: LocalServer) -> tuple[str, str]:
+    """When it was dropped, and the second before; returns when the log of it is archived.
+
+    Nothing happens in between, so that the second before holds all that there was.
+    """
+    time.sleep(1.2)
+    moment = server.value("select clock_timestamp()")
+    server.sql("drop table payments cascade", database=DATABASE)
+    segment = server.value("select pg_walfile_name(pg_switch_wal())")  # archive_timeout would do it within minutes
+    archived = "select coalesce(last_archived_wal >= %s, false) from pg_stat_archiver"
+    wait_until(lambda: server.value(archived, (segment,)), f"{segment} is archived")
+    dropped, before = (
+        it.astimezone(timezone.utc).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+        for it in (moment, moment - timedelta(seconds=1))
+    )
+    say(f"  drop table payments cascade, at {dropped}")
+    return dropped, before
+
+
+def recover(run: Story, what: str, point: str) -> None:
+    results = run.place.results / what
+    run.playbook("pitr", point, f"dbops_confirm={CLUSTER}", f"dbops_result_path={results}")
+
+
+def prove(server: LocalServer, before: dict[str, str]) -> None:
+    require_running(server)
+    after, ahead = as_if_not_replayed(before, cluster_hashes(server))
+    require_same(before, after, "the server is not what it was")
+    note = f" ({ahead} sequences skip up to {LOGGED_AHEAD} numbers, as after any crash)" if ahead else ""
+    say(f"  all {len(before)} are equal{note}")
+
+
+def as_if_not_replayed(before: dict[str, str], after: dict[str, str]) -> tuple[dict[str, str], int]:
+    """`after` with the sequences put back that replay has moved ahead, as far as it may; and how many those are."""
+    put_back = dict(after)
+    for name, line in before.items():
+        if ": sequence " in name and name in after and line != after[name]:
+            (then, how), (now, _how) = line.split(), after[name].split()
+            if how == "called" and 0 < int(now) - int(then) <= LOGGED_AHEAD:
+                put_back[name] = line
+    return put_back, sum(put_back[name] != line for name, line in after.items())
 
 
 def destroy(server: LocalServer) -> None:

@@ -7,10 +7,14 @@ import json
 import sys
 from collections.abc import Sequence
 from datetime import datetime
-from typing import Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from demo_place import CHECKOUT, CLUSTER, DATABASE, Place
 from localpg.server import SUPERUSER, LocalServer
+
+if TYPE_CHECKING:
+    from demo_run import Story
 
 PLAYBOOK = "ansible-playbook playbooks/{}.yml -i inventories/demo/hosts.yml"
 
@@ -24,7 +28,7 @@ def backups(place: Place) -> list[dict[str, Any]]:
 def summary(
     place: Place,
     server: LocalServer,
-    took_s: dict[str, float],
+    story: Story,
     hashes: dict[str, str],
     records: Sequence[dict[str, Any]],
 ) -> str:
@@ -36,9 +40,13 @@ def summary(
         [
             "",
             rule("It is all back"),
-            f"  {len(tables)} tables with {rows:,} rows, {others} other checks: equal before and after.",
-            *restore_lines(place, took_s["Restore"]),
-            f"  Everything together took {sum(took_s.values()):.0f} s.",
+            f"  {len(tables)} tables with {rows:,} rows, {others} other checks: equal before and after, twice.",
+            "",
+            f"  A table was dropped at {story.dropped_at}; recovered to {story.second_before}, the second before:",
+            *restore_lines(place.results / "pitr", story.took_s["Recover to the second before"]),
+            "  The server was destroyed; recovered to the restore point 'all-is-well':",
+            *restore_lines(place.results / "restore", story.took_s["Restore"]),
+            f"  Everything together took {sum(story.took_s.values()):.0f} s.",
             "",
             f"  {'backup':<25} {'method':<9} {'database':>9} {'stored':>9} {'ratio':>6} {'time':>7} {'rate':>11}",
             *(f"  {line}" for line in map(backup_line, records)),
@@ -62,8 +70,13 @@ def summary(
             f"  {PLAYBOOK.format('backup')} -e dbops_backup_max_age=1h",
             f"  {PLAYBOOK.format('backup')} --check --diff",
             "",
+            "  # ask whether a moment can be reached, and how; then look at it beside the running server",
+            f"  {PLAYBOOK.format('pitr')} -e dbops_pitr_time={story.second_before} --check",
+            f"  {PLAYBOOK.format('pitr')} -e dbops_pitr_time={story.second_before} -e dbops_pitr_mode=side \\",
+            f"    -e dbops_restore_target={place.base}/side -e dbops_pitr_port=5999",
+            "",
             "  # break it yourself, and get it back; what was there is moved aside, and the rollback brings it again",
-            f"  {PLAYBOOK.format('restore')} -e dbops_confirm={CLUSTER}",
+            f"  {PLAYBOOK.format('pitr')} -e dbops_pitr_latest=true -e dbops_confirm={CLUSTER}",
             f"  {PLAYBOOK.format('restore_rollback')} -e dbops_confirm={CLUSTER}",
             "",
             "  # the first state again; remove everything, the running server included",
@@ -74,24 +87,26 @@ def summary(
     )
 
 
-def restore_lines(place: Place, wall_s: float) -> list[str]:
-    """What the restore playbook measured, as it wrote it to `dbops_result_path`."""
-    (path,) = place.results.glob("restore-*.json")
+def restore_lines(results: Path, wall_s: float) -> list[str]:
+    """What the playbook measured, as it wrote it to `dbops_result_path`."""
+    (path,) = results.glob("pitr-*.json")
     restore = json.loads(path.read_text(encoding="utf-8"))["result"]["restore"]
     phases = ", ".join(
         f"{name.removesuffix('_s').replace('_', ' ')} {taken:.1f} s" for name, taken in restore["phases"].items()
     )
     work_s = sum(restore["phases"].values())
+    recovery = restore["recovery"]
     return [
-        f"  Restored from {' + '.join(restore['chain'])}:",
-        f"  {mib(restore['restored_bytes'])} in {work_s:.1f} s ({phases}); {wall_s:.1f} s with Ansible around it.",
+        f"    from {' + '.join(restore['chain'])}, and {recovery['wal_segments']} segments of WAL",
+        f"    {mib(restore['restored_bytes'])} in {work_s:.1f} s ({phases}); {wall_s:.1f} s with Ansible around it",
     ]
 
 
 def reset_done(place: Place) -> str:
     return (
         f"demo: {DATABASE} is as it was at first; the backups in {place.repository} are still there.\n"
-        f"      Back to the state of the last physical backup: {PLAYBOOK.format('restore')} -e dbops_confirm={CLUSTER}"
+        f"      Back to the last restore point: {PLAYBOOK.format('pitr')} -e dbops_pitr_name=all-is-well "
+        f"-e dbops_confirm={CLUSTER}"
     )
 
 
