@@ -144,6 +144,14 @@ class DbopsModule:
         # The cause and not the error: that one would print its message twice.
         self._module.fail_json(msg=message, exception=error.__cause__, **details)
 
+    def fail_with(self, result: Mapping[str, Any], *, hint: str, error_code: str) -> NoReturn:
+        """End badly although all was done: the answer itself is bad news, and is returned whole."""
+        result = dict(result)
+        for warning in dict.fromkeys([*result.pop("warnings", ()), *self._progress.warnings]):
+            self._module.warn(warning)
+        message = f"{result.pop('msg')} {hint}".strip()
+        self._module.fail_json(msg=message, hint=hint, error_code=error_code, **result)
+
     # -- how
 
     def _settings(self, sections: Mapping[str, Mapping[str, Any]]) -> Settings:

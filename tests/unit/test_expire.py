@@ -347,7 +347,7 @@ def test_a_proof_that_cannot_be_read_proves_nothing(settings: Settings):
     labels = [backed_up(settings, START + number * DAY) for number in range(2)]
     good = {"verdict": "pass", "level": "restored", "finished": "2026-01-05T00:00:00.000Z"}
     for label, proofs in (
-        (labels[0], [good, {**good, "verdict": "fail", "level": "read"}]),
+        (labels[0], [good, {**good, "verdict": "could_not_verify", "level": "read"}]),
         (labels[1], [{**good, "finished": "?"}, 5]),
     ):
         folder = place(settings, "proofs", label)

@@ -18,6 +18,7 @@ from .errors import BadInput, NotFound, Unreachable
 from .schema import between, build, duration_s, one_of, overlay
 from .settings_encryption import EncryptionSettings
 from .settings_repositories import RepositorySettings as RepositorySettings
+from .settings_verify import VerifySettings
 
 DEFAULT_DIRECTORY = "/etc/dbops"
 CODECS = ("none", "gzip", "zstd", "lz4")
@@ -193,6 +194,7 @@ class Settings:
     retention: RetentionSettings = field(default_factory=RetentionSettings)
     archiving: ArchivingSettings = field(default_factory=ArchivingSettings)
     encryption: EncryptionSettings = field(default_factory=EncryptionSettings)
+    verify: VerifySettings = field(default_factory=VerifySettings)
 
     def check(self) -> None:
         check_cluster(self.cluster)

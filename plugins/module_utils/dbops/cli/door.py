@@ -17,10 +17,14 @@ from .progress_bar import Told
 
 @dataclass(frozen=True)
 class Answer:
-    """`data` is what a machine gets, to the byte what a module returns; `text` is the same for a person."""
+    """`data` is what a machine gets, to the byte what a module returns; `text` is the same for a person.
+
+    `code` is for verbs whose answer may be bad news although they did what they should.
+    """
 
     data: dict[str, Any]
     text: str
+    code: int = 0
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,7 @@ from typing import Any, NoReturn, Optional
 
 from .. import __version__
 from ..errors import BadInput, DbopsError, ToolFailed, Unreachable
-from . import backup, config, expire, info, restore, restore_point, wal, wal_command
+from . import backup, config, expire, info, restore, restore_point, verify, wal, wal_command
 from .door import Answer, Door
 from .progress_bar import Bar, JsonLines, Told, json_line, write
 from .words import clean
@@ -47,11 +47,11 @@ def main(argv: Optional[Sequence[str]] = None) -> int:
             as_json = args.output == "json"
             progress = _progress(args)
             try:
-                answer = args.verb(Door(args, progress))
+                answer: Answer = args.verb(Door(args, progress))
             finally:
                 progress.done()
             _say(answer, args, progress)
-            return 0
+            return answer.code
     except SystemExit as request:  # argparse, after --help and --version
         return request.code if isinstance(request.code, int) else 0
     except BaseException as problem:  # noqa: BLE001  # the outermost door: told below, or raised again
@@ -76,7 +76,7 @@ def _parser() -> argparse.ArgumentParser:
     parser = _Parser(prog="dbops", description="Backups of PostgreSQL, and getting them back.", parents=[common])
     parser.add_argument("--version", action="version", version=f"dbops {__version__}")
     verbs = parser.add_subparsers(title="verbs", metavar="VERB", required=True, parser_class=_Parser)
-    for room in (backup, info, expire, restore, restore_point, wal, config):
+    for room in (backup, info, expire, restore, verify, restore_point, wal, config):
         room.add(verbs, common)
     return parser
 
@@ -104,7 +104,7 @@ def _say(answer: Answer, args: argparse.Namespace, progress: Told) -> None:
         progress.warn(warning)
     if isinstance(progress, JsonLines):
         _put(json_line("result", {**answer.data, "warnings": progress.warnings}))
-    elif not args.quiet and answer.text:
+    elif answer.text and (answer.code or not args.quiet):
         _put(answer.text + "\n")
 
 

@@ -77,6 +77,12 @@ def proofs(cluster: str) -> str:
     return f"{cluster}/proofs/"
 
 
+def proof(cluster: str, label: str, finished: datetime, number: int = 0) -> str:
+    """By the second in which it ended; `number` tells those of one second apart."""
+    more = f"_{number}" if number else ""  # sorts behind the dot of .json
+    return f"{proofs(cluster)}{label}/{finished.astimezone(timezone.utc):%Y%m%dT%H%M%SZ}{more}.json"
+
+
 def wal(cluster: str) -> str:
     return f"{cluster}/wal/"
 

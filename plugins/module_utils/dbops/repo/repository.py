@@ -255,15 +255,21 @@ class Repository:
     # -- below: how
 
     def _proofs(self) -> dict[str, tuple[Optional[str], Optional[datetime]]]:
-        """Level and time of each backup's newest passed proof, by label; what cannot be read proves nothing."""
+        """Level and time of each backup's newest passed proof, by label; what cannot be read proves nothing.
+
+        A failure takes back what was proven before: the same bytes are bad now. A doubt does not.
+        """
         prefix = layout.proofs(self.cluster)
         newest: dict[str, tuple[Optional[str], Optional[datetime]]] = {}
         # by key, so the newest of a label comes last
         for key, content in self.store.read_many([item.key for item in self.store.list(prefix)]):
             proof = {} if content is None else _object_of(content)
+            label = key[len(prefix) :].split("/", 1)[0]
             if proof.get("verdict") == "pass":
                 with contextlib.suppress(ValueError, KeyError, TypeError, AttributeError):
-                    newest[key[len(prefix) :].split("/", 1)[0]] = str(proof["level"]), from_iso(proof["finished"])
+                    newest[label] = str(proof["level"]), from_iso(proof["finished"])
+            elif proof.get("verdict") == "fail":
+                newest.pop(label, None)
         return newest
 
 

@@ -248,11 +248,9 @@ def _tablespaces(
 
 
 def _check_space(chain: tuple[BackupRecord, ...], data: place.Place, tablespaces: dict[int, place.Place]) -> int:
-    """An estimate from above, per file system; a chain lies there twice, once apart and once combined."""
+    """Refused where the data directory's file system has too little; tablespaces elsewhere are not told apart."""
     record = chain[-1]
-    whole = max(_plain_bytes((record,)) or 0, record.database_bytes or 0)
-    apart = 0 if len(chain) == 1 else (_plain_bytes(chain) or 0)
-    needed = whole + apart
+    needed = needed_bytes(chain)
     free = shutil.disk_usage(data.disk).free
     elsewhere = any(os.stat(item.disk).st_dev != os.stat(data.disk).st_dev for item in tablespaces.values())
     if free < needed and not elsewhere:
@@ -261,6 +259,12 @@ def _check_space(chain: tuple[BackupRecord, ...], data: place.Place, tablespaces
             hint="Free space there, or restore to another target.",
         )
     return needed
+
+
+def needed_bytes(chain: tuple[BackupRecord, ...]) -> int:
+    """An estimate from above; a chain lies there twice, once apart and once combined."""
+    whole = max(_plain_bytes(chain[-1:]), chain[-1].database_bytes or 0)
+    return whole + (0 if len(chain) == 1 else _plain_bytes(chain))
 
 
 def _plain_bytes(chain: tuple[BackupRecord, ...]) -> int:

@@ -20,7 +20,8 @@ from ..wal.runnable import find_engine
 from .choose import choose
 from .edges import WalReader
 from .follow import Outcome, follow
-from .recovery import Recovery, settle, side_of
+from .isolation import side_of
+from .recovery import Recovery, settle
 from .target import Target
 
 if TYPE_CHECKING:
