@@ -19,6 +19,7 @@ from .schema import between, build, duration_s, one_of, overlay
 from .settings_encryption import EncryptionSettings
 from .settings_repositories import RepositorySettings as RepositorySettings
 from .settings_verify import VerifySettings
+from .settings_migrations import MigrationSettings
 
 DEFAULT_DIRECTORY = "/etc/dbops"
 CODECS = ("none", "gzip", "zstd", "lz4")
@@ -195,6 +196,7 @@ class Settings:
     archiving: ArchivingSettings = field(default_factory=ArchivingSettings)
     encryption: EncryptionSettings = field(default_factory=EncryptionSettings)
     verify: VerifySettings = field(default_factory=VerifySettings)
+    migrations: MigrationSettings = field(default_factory=MigrationSettings)
 
     def check(self) -> None:
         check_cluster(self.cluster)

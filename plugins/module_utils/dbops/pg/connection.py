@@ -6,15 +6,16 @@ from __future__ import annotations
 import contextlib
 import os
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
-from typing import Any, Optional
+from typing import Any, Optional, Union
 
 from ..errors import BadInput, DbopsError, MissingLibrary, NotFound, Unreachable
 from ..settings import ConnectionSettings
 from .osuser import Identity, acting_as
 
 APPLICATION = "dbops"
+Parameters = Union[Sequence[Any], Mapping[str, Any]]
 
 
 def libpq_parameters(connection: ConnectionSettings, *, database: Optional[str] = None) -> dict[str, str]:
@@ -72,14 +73,47 @@ def located(connection: ConnectionSettings, data_directory: Optional[str]) -> Co
     return replace(connection, login_unix_socket=lines[4].split(",")[0], login_port=int(lines[3]))
 
 
+class ScriptFailed(DbopsError):
+    """The server's own words about a script; `position` counts characters from 0 and is None where it names none."""
+
+    error_code = "script_failed"
+
+    def __init__(self, exc: Any, notices: Sequence[str]) -> None:
+        said = exc.diag.message_primary or _first_line(exc)
+        extra = [text for text in (exc.diag.message_detail, exc.diag.message_hint) if text]
+        super().__init__(". ".join([said.rstrip("."), *(text.rstrip(".") for text in extra)]) + ".")
+        self.sqlstate = str(exc.pgcode)
+        self.position = int(exc.diag.statement_position) - 1 if exc.diag.statement_position else None
+        self.notices = list(notices)
+
+
+class _Notices:
+    """psycopg2 keeps the last 50 of a list; of anything else that appends, all."""
+
+    def __init__(self) -> None:
+        self.kept: list[str] = []
+
+    def append(self, text: str) -> None:
+        self.kept.append(text.strip())
+
+
 class Connection:
     """A psycopg2 connection in autocommit, cut down to what the engine uses; rows are dicts."""
 
-    def __init__(self, raw: Any, where: str) -> None:
+    def __init__(self, raw: Any, where: str, role: Optional[str] = None) -> None:
         self._raw = raw
         self.where = where
+        self._role = role
 
-    def rows(self, query: str, parameters: Sequence[Any] = ()) -> list[dict[str, Any]]:
+    def restore_role(self) -> None:
+        """Be again who we were when the connection was made."""
+        self.run("reset session authorization")
+        if self._role:
+            self.run("select set_config('role', %s, false)", (self._role,))
+        else:
+            self.run("reset role")
+
+    def rows(self, query: str, parameters: Parameters = ()) -> list[dict[str, Any]]:
         with explained(f"ask {self.where}"), self._raw.cursor() as cursor:
             cursor.execute(query, parameters or None)
             if cursor.description is None:
@@ -96,6 +130,36 @@ class Connection:
     def run(self, statement: str, parameters: Sequence[Any] = ()) -> None:
         with explained(f"ask {self.where}"), self._raw.cursor() as cursor:
             cursor.execute(statement, parameters or None)
+
+    def send(self, script: str) -> list[str]:
+        """Send a whole script as one message, which is one implicit transaction; the server's notices.
+
+        Raises ScriptFailed where the server refused it, Unreachable when the connection broke: then nobody knows.
+        """
+        psycopg2 = library()
+        told = _Notices()
+        self._raw.notices = told
+        try:
+            with self._raw.cursor() as cursor:
+                cursor.execute(script)
+        except psycopg2.Error as exc:
+            if self._raw.closed or exc.pgcode is None:
+                raise Unreachable(
+                    f"The connection to {self.where} broke in the middle: {_first_line(exc)}.",
+                    hint="What the server did with the script is not known here: look at its state.",
+                ) from exc
+            raise ScriptFailed(exc, told.kept) from exc
+        finally:
+            self._raw.notices = []
+        return told.kept
+
+    def abandon(self) -> bool:
+        """Roll back a transaction that a script left open; whether there was one."""
+        with explained(f"ask {self.where}"):
+            if self._raw.info.transaction_status == 0:  # idle
+                return False
+            self.run("rollback")
+        return True
 
     def cancel(self) -> None:
         """Ask the server to end the statement that another thread is running here; nothing when there is none."""
@@ -122,10 +186,10 @@ def connected(
     except psycopg2.Error as exc:
         raise _why(exc, connection, parameters.get("dbname", ""), identity) from exc
     raw.autocommit = True
-    opened = Connection(raw, where)
+    opened = Connection(raw, where, connection.session_role)
     try:
         if connection.session_role:
-            opened.run("select set_config('role', %s, false)", (connection.session_role,))
+            opened.restore_role()
         yield opened
     finally:
         opened.close()

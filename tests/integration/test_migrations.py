@@ -1,0 +1,404 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The runner on real servers: with golang-migrate in turns, and in every way in which a run can break."""
+
+from __future__ import annotations
+
+import itertools
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import psycopg2
+import pytest
+
+from ansible_collections.dbops.postgres.plugins.module_utils.dbops.errors import Busy, DbopsError, Refused, Unreachable
+from ansible_collections.dbops.postgres.plugins.module_utils.dbops.migrate import doctor, fingerprint, run
+from ansible_collections.dbops.postgres.plugins.module_utils.dbops.migrate.apply import MigrationFailed
+from ansible_collections.dbops.postgres.plugins.module_utils.dbops.migrate.plan import Request
+from ansible_collections.dbops.postgres.plugins.module_utils.dbops.migrate.state import StateTable
+from ansible_collections.dbops.postgres.plugins.module_utils.dbops.pg.connection import Connection
+from ansible_collections.dbops.postgres.plugins.module_utils.dbops.progress import Silent
+from ansible_collections.dbops.postgres.plugins.module_utils.dbops.settings import Settings
+from tests.support.golang_migrate import Dirty, GolangMigrate
+from tests.support.servers import Installation, PgServer, Templates, kill_below, wait_until
+
+TABLE = StateTable("public", "schema_migrations")
+UP, DOWN = Request("up"), Request("down")
+_numbers = itertools.count(1)
+
+GROWTH = {
+    "1_books": ("create table books (id int primary key);", "drop table books;"),
+    "2_title": ("alter table books add column title text;", "alter table books drop column title;"),
+    "3_by_title": ("create index concurrently by_title on books (title);", "drop index concurrently by_title;"),
+    "4_rows": ("insert into books select n from generate_series(1, 5) n;", "delete from books;"),
+    "5_view": ("create view titles as select title from books;", "drop view titles;"),
+}
+
+
+class Database:
+    """One database of the shared server, and a directory of migrations."""
+
+    def __init__(self, server: PgServer, directory: Path) -> None:
+        self.server, self.directory = server, directory
+        self.name = f"m{next(_numbers)}"
+        server.sql(f"create database {self.name}")
+        directory.mkdir()
+
+    def write(self, files: dict[str, tuple[str, str]]) -> Database:
+        for name, halves in files.items():
+            for way, text in zip(("up", "down"), halves):
+                (self.directory / f"{name}.{way}.sql").write_text(text)
+        return self
+
+    def settings(self, **changes: object) -> Settings:
+        section = {"path": str(self.directory), "database": self.name, "wait_s": 5, **changes}
+        return self.server.engine_settings(migrations=section)
+
+    def run(self, request: Request, **changes: object) -> dict:
+        return run.run(self.settings(**changes), request, Silent())
+
+    def state(self) -> tuple[int, bool]:
+        rows = self.server.sql("select version, dirty from schema_migrations", database=self.name)
+        return rows[0] if rows else (-1, False)
+
+    def fingerprint(self) -> fingerprint.Fingerprint:
+        with run.session_of(self.settings()) as session:
+            return fingerprint.take(session, TABLE)
+
+    def golang(self) -> GolangMigrate:
+        return GolangMigrate(self.server, self.name, self.directory)
+
+    def copy(self) -> Database:
+        other = object.__new__(Database)
+        other.server, other.directory, other.name = self.server, self.directory, f"m{next(_numbers)}"
+        self.server.sql(f"create database {other.name} template {self.name}")
+        return other
+
+
+@pytest.fixture(scope="module")
+def shared(installation: Installation, templates: Templates, base_directory: Path) -> Iterator[PgServer]:
+    """One server per version for all tests here; each has a database of its own."""
+    base = base_directory / f"migrations{installation.major}"
+    server = templates.server(installation, base)
+    server.start()
+    yield server
+    kill_below(base)
+
+
+@pytest.fixture
+def database(shared: PgServer, tmp_path: Path) -> Database:
+    return Database(shared, tmp_path / "migrations").write(GROWTH)
+
+
+def snapshots(database: Database) -> dict[int, str]:
+    """The schema at every version, made by golang-migrate in a database of its own."""
+    other = database.copy()
+    other.server.sql(f"drop database {other.name}")
+    other.server.sql(f"create database {other.name}")
+    found = {-1: other.fingerprint().sha256}
+    tool = other.golang()
+    for version in range(1, len(GROWTH) + 1):
+        tool.up(1)
+        found[version] = other.fingerprint().sha256
+    tool.close()
+    return found
+
+
+def test_either_tool_goes_on_where_the_other_stopped(database):
+    expected = snapshots(database)
+    for version in (1, 2, 3, 4, 5, 4, 3, 2, 1, -1):
+        count = 1
+        before, _dirty = database.state() if version != 1 or database_has_state(database) else (-1, False)
+        rising = version > before
+        if version % 2:
+            database.run(Request("up" if rising else "down", count=count))
+        else:
+            tool = database.golang()
+            tool.up(1) if rising else tool.down(1)
+            tool.close()
+        assert database.state() == (version, False)
+        assert database.fingerprint().sha256 == expected[version]
+    assert database.run(UP)["migrations"]["after"] == {"version": 5, "dirty": False}
+
+
+def database_has_state(database: Database) -> bool:
+    return bool(database.server.value("select to_regclass('schema_migrations') is not null", database=database.name))
+
+
+def test_a_second_up_changes_nothing_and_a_plan_neither(database):
+    plan = run.preview(database.settings(), UP)
+    assert [step["version"] for step in plan["migrations"]["steps"]] == [1, 2, 3, 4, 5]
+    assert not database_has_state(database)
+    first = database.run(UP)
+    assert first["changed"]
+    assert any(line.startswith("table public.books") for line in first["migrations"]["schema_after"])
+    again = database.run(UP)
+    assert not again["changed"]
+    assert again["msg"].endswith("nothing to run.")
+
+
+def test_full_way_down_leaves_an_empty_state_table_and_the_empty_schema(database):
+    empty = database.fingerprint().sha256
+    database.run(UP)
+    database.run(DOWN)
+    assert database.state() == (-1, False)
+    assert database.fingerprint().sha256 == empty
+
+
+@pytest.mark.parametrize("who", ["ours", "golang-migrate"])
+@pytest.mark.parametrize(("way", "at", "right"), [("up", 5, 4), ("down", 4, 5)])
+def test_a_file_that_fails_leaves_the_same_state_whoever_ran_it_and_the_doctor_knows(database, who, way, at, right):
+    database.run(Request("up", count=4) if way == "up" else UP)
+    before = database.fingerprint().sha256
+    (database.directory / f"5_view.{way}.sql").write_text("create table extra (); select 1/0;")
+    if who == "ours":
+        with pytest.raises(MigrationFailed, match=rf"5_view\.{way}\.sql") as failed:
+            database.run(Request(way, count=1))
+        assert failed.value.rolled_back
+    else:
+        tool = database.golang()
+        with pytest.raises(psycopg2.errors.DivisionByZero):
+            getattr(tool, way)(1)
+        with pytest.raises(Dirty):
+            tool.up()
+        tool.close()
+    assert database.state() == (at, True)
+    with pytest.raises(Refused, match="dirty"):
+        database.run(UP)
+    rebuild = None if who == "ours" else rebuilt(database)
+    found = doctor.repair(database.settings(), Silent(), rebuild=rebuild)
+    if who == "ours":
+        assert found["doctor"]["verdict"] == doctor.ROLLED_BACK
+    assert found["doctor"]["force"] == right, found
+    assert database.state() == (right, False)
+    assert database.fingerprint().sha256 == before
+
+
+def rebuilt(database: Database):
+    """The files up to each version on a scratch database; version 5 without its planted fault."""
+
+    def rebuild(versions):
+        made = {}
+        for version in versions:
+            scratch = Database(database.server, database.directory.parent / f"s{next(_numbers)}").write(GROWTH)
+            if version > 0:
+                scratch.run(Request("goto", version=version), history=False)
+            made[version] = scratch.fingerprint()
+        return made
+
+    return rebuild
+
+
+def test_an_error_names_file_line_and_column(database):
+    (database.directory / "2_title.up.sql").write_text("-- ümlaut\nselect 1;\nselect nonsense from books;\n")
+    with pytest.raises(MigrationFailed, match=r'2_title\.up\.sql:3:8: column "nonsense" does not exist'):
+        database.run(UP)
+
+
+def test_a_fault_that_shows_before_the_run_stops_it_before_its_first_file(database):
+    (database.directory / "5_view.up.sql").write_text("create table a (); create index concurrently i on books (id);")
+    with pytest.raises(DbopsError, match="5_view"):
+        database.run(UP)
+    assert not database_has_state(database)
+
+
+class Killed(BaseException):
+    """From here on nothing more reaches the server."""
+
+
+@pytest.fixture
+def deadly(monkeypatch):
+    """`deadly(n)`: the n-th thing that the runner sends is its last one, and does not arrive."""
+    counter = {"left": -1, "dead": False}
+
+    def wrap(name):
+        original = getattr(Connection, name)
+
+        def send(self, *args, **kwargs):
+            if counter["dead"] or counter["left"] == 0:
+                counter["dead"] = True
+                raise Killed
+            counter["left"] -= 1
+            return original(self, *args, **kwargs)
+
+        monkeypatch.setattr(Connection, name, send)
+
+    for name in ("rows", "run", "send"):
+        wrap(name)
+
+    def arm(count):
+        counter.update(left=count, dead=False)
+
+    return arm
+
+
+@pytest.mark.parametrize(("start", "request_"), [(3, Request("up", count=1)), (2, Request("down", count=1))])
+def test_killed_between_any_two_statements_the_doctor_names_the_true_version(database, deadly, start, request_):
+    """Version 4 changes rows alone: there only the history can tell."""
+    expected = snapshots(database)
+    database.run(Request("up", count=start))
+    seen = set()
+    for count in itertools.count():
+        victim = database.copy()
+        deadly(count)
+        try:
+            victim.run(request_)
+            finished = True
+        except Killed:
+            finished = False
+        deadly(-1)
+        if finished:
+            break
+        found = doctor.diagnose(victim.settings())
+        seen.add(found["doctor"]["verdict"])
+        true = found["doctor"]["force"] if victim.state()[1] else victim.state()[0]
+        assert victim.fingerprint().sha256 == expected[true], (count, found)
+        rows = victim.server.value("select count(*) from books", database=victim.name) if true >= 1 else 0
+        assert rows == (5 if true >= 4 else 0), (count, found)
+        if found["doctor"]["verdict"] != doctor.CLEAN:
+            assert doctor.repair(victim.settings(), Silent())["changed"]
+            assert victim.state() == (true, False)
+        victim.server.sql(f"drop database {victim.name}")
+    database.run(Request("goto", version=5))
+    assert seen == {doctor.CLEAN, doctor.ROLLED_BACK, doctor.APPLIED_ALL}
+
+
+def test_a_connection_that_breaks_in_the_middle_is_told_and_diagnosed(database):
+    (database.directory / "2_title.up.sql").write_text("create table half (); select pg_sleep(60);")
+    database.run(Request("up", count=1))
+    cut = threading.Thread(target=terminate_when, args=(database, "%pg_sleep%"))
+    cut.start()
+    with pytest.raises((Unreachable, MigrationFailed)):
+        database.run(Request("up", count=1))
+    cut.join()
+    assert database.state() == (2, True)
+    assert doctor.diagnose(database.settings())["doctor"]["force"] == 1
+
+
+def terminate_when(database: Database, query: str) -> None:
+    find = "select pg_terminate_backend(pid) from pg_stat_activity where query like %s and pid <> pg_backend_pid()"
+    running = f"{find} and state = 'active' and datname = '{database.name}'"
+    wait_until(lambda: bool(database.server.sql(running, (query,))), "the runner is in its file")
+
+
+def test_a_file_that_committed_half_of_itself_is_partial_and_shown(database):
+    (database.directory / "2_title.up.sql").write_text("begin; create table kept (); commit; select 1/0;")
+    with pytest.raises(MigrationFailed) as failed:
+        database.run(Request("up", count=2))
+    assert failed.value.rolled_back is None
+    found = doctor.diagnose(database.settings())["doctor"]
+    assert found["verdict"] == doctor.PARTIAL
+    assert found["force"] is None
+    assert any("public.kept" in line for line in found["differences"])
+    with pytest.raises(Refused):
+        doctor.repair(database.settings(), Silent())
+
+
+def test_of_two_runners_one_waits_and_then_finds_nothing_to_do(database):
+    (database.directory / "1_books.up.sql").write_text("select pg_sleep(0.5); create table books (id int primary key);")
+    results = []
+    threads = [threading.Thread(target=lambda: results.append(database.run(UP, wait_s=60))) for _ in range(2)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert sorted(len(result["migrations"]["applied"]) for result in results) == [0, 5]
+
+
+def test_a_run_that_cannot_wait_says_who_holds_the_lock(database):
+    tool = database.golang()
+    tool._lock()
+    with pytest.raises(Busy, match=r"pid [0-9]+"):
+        database.run(UP, wait_s=0)
+    tool.close()
+    database.run(UP)
+
+
+def test_an_index_built_concurrently_is_not_held_up_by_a_runner_that_waits(database):
+    """A waiter that holds a snapshot would deadlock with it (golang-migrate issue 960)."""
+    database.run(Request("up", count=2))
+    with database.server.connection(database.name) as blocker, blocker.cursor() as cursor:
+        blocker.autocommit = False
+        cursor.execute("insert into books values (99)")
+        results = []
+        builder = threading.Thread(target=lambda: results.append(database.run(Request("up", count=1), wait_s=60)))
+        builder.start()
+        wait_until(lambda: bool(database.server.sql(WAITING, (database.name,))), "the index waits for the writer")
+        waiter = threading.Thread(target=lambda: results.append(database.run(Request("goto", version=3), wait_s=60)))
+        waiter.start()
+        wait_until(lambda: runners(database) == 2, "the second runner asks for the lock")
+        blocker.rollback()
+        builder.join()
+        waiter.join()
+    assert [len(result["migrations"]["applied"]) for result in results] == [1, 0]
+
+
+WAITING = (
+    "select 1 from pg_stat_activity where datname = %s and wait_event_type = 'Lock' and query like '%%concurrently%%'"
+)
+
+
+def runners(database: Database) -> int:
+    query = "select count(*) from pg_stat_activity where datname = %s and application_name = 'dbops'"
+    return int(database.server.value(query, (database.name,)))
+
+
+def test_a_lock_that_somebody_holds_is_tried_again_and_nobody_queues_behind_us_for_long(database):
+    database.run(Request("up", count=1))
+    with database.server.connection(database.name) as blocker, blocker.cursor() as cursor:
+        blocker.autocommit = False
+        cursor.execute("select count(*) from books")
+        progress = Silent()
+        results = []
+        settings = database.settings(lock_timeout_ms=50, retries=100)
+        runner = threading.Thread(target=lambda: results.append(run.run(settings, Request("up", count=1), progress)))
+        runner.start()
+        wait_until(lambda: len(progress.warnings) >= 2, "it has given up and tried again")
+        blocker.rollback()
+        runner.join()
+    assert results[0]["migrations"]["applied"][0]["attempts"] >= 3
+    assert database.state() == (2, False)
+
+
+def test_a_role_that_may_not_write_is_refused_and_nothing_has_changed(database):
+    database.run(Request("up", count=1))
+    role = f"reader_{database.name}"
+    database.server.sql(
+        f"create role {role} login; grant select on schema_migrations to {role}", database=database.name
+    )
+    settings = database.settings()
+    settings.connection.__dict__["login_user"] = role
+    assert run.status(settings)["migrations"]["version"] == 1
+    with pytest.raises(Refused, match="may not write"):
+        run.run(settings, UP, Silent())
+    assert database.state() == (1, False)
+
+
+def test_notices_are_kept_all_of_them(database):
+    (database.directory / "2_title.up.sql").write_text(
+        "do $$ begin for n in 1..80 loop raise notice 'no %', n; end loop; end $$;"
+    )
+    done = database.run(Request("up", count=2))["migrations"]["applied"][1]
+    assert len(done["notices"]) == 80
+
+
+def test_what_a_file_sets_ends_with_it(database):
+    (database.directory / "1_books.up.sql").write_text(
+        "create schema s; set search_path = s; create table public.books (id int);"
+    )
+    database.run(Request("up", count=2))
+    assert database.server.value("select to_regclass('public.books') is not null", database=database.name)
+
+
+def test_an_edited_or_late_file_is_found_by_the_history(database):
+    database.run(Request("up", count=3))
+    (database.directory / "2_title.up.sql").write_text("alter table books add column title varchar;")
+    with pytest.raises(Refused, match=r"2_title\.up\.sql"):
+        database.run(UP)
+    database.write({"2_title": GROWTH["2_title"], "02.5": ("", "")})
+    (database.directory / "0_late.up.sql").write_text("create table late ();")
+    with pytest.raises(Refused, match="never applied"):
+        database.run(UP)
+    done = database.run(Request("up", out_of_order=True))
+    assert [item["version"] for item in done["migrations"]["applied"]] == [0, 4, 5]
+    assert database.state() == (5, False)
