@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import getpass
 import itertools
 import threading
 from collections.abc import Iterator
@@ -52,7 +53,8 @@ class Database:
 
     def settings(self, **changes: object) -> Settings:
         section = {"path": str(self.directory), "database": self.name, "wait_s": 5, **changes}
-        return self.server.engine_settings(migrations=section)
+        ourselves = {"os_user": getpass.getuser()}  # several threads connect: none may switch the user of all
+        return self.server.engine_settings(migrations=section, host=ourselves)
 
     def run(self, request: Request, **changes: object) -> dict:
         return run.run(self.settings(**changes), request, Silent())
