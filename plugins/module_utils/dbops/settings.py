@@ -20,6 +20,7 @@ from .settings_encryption import EncryptionSettings
 from .settings_repositories import RepositorySettings as RepositorySettings
 from .settings_verify import VerifySettings
 from .settings_migrations import MigrationSettings
+from .settings_repositories import RepositorySettings as RepositorySettings
 
 DEFAULT_DIRECTORY = "/etc/dbops"
 CODECS = ("none", "gzip", "zstd", "lz4")
