@@ -17,10 +17,9 @@ from typing import Any, Optional
 from .errors import BadInput, NotFound, Unreachable
 from .schema import between, build, duration_s, one_of, overlay
 from .settings_encryption import EncryptionSettings
-from .settings_repositories import RepositorySettings as RepositorySettings
-from .settings_verify import VerifySettings
 from .settings_migrations import MigrationSettings
 from .settings_repositories import RepositorySettings as RepositorySettings
+from .settings_verify import VerifySettings
 
 DEFAULT_DIRECTORY = "/etc/dbops"
 CODECS = ("none", "gzip", "zstd", "lz4")
