@@ -21,7 +21,9 @@ options:
       - By default C(/etc/dbops/<cluster>.json), which may be missing; a file that is named here must exist.
     type: path
   repository:
-    description: The name of the repository to use, when the cluster has several. By default the first one.
+    description:
+      - The name of the only repository to use, when the cluster has several.
+      - By default what is written goes to all of them, and what is read comes from the first one that has it.
     type: str
   repositories:
     description: The repositories of the cluster, instead of those in the settings file.

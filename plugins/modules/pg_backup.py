@@ -272,6 +272,15 @@ backup:
       type: list
       elements: str
       sample: []
+    repositories:
+      description:
+        - Every repository it was meant for, with C(name), C(required), C(stored) and C(error). An optional one that
+          could not take it has V(false) and the reason, and gets it after a later backup or by C(dbops repo sync).
+      returned: success, when a backup was taken
+      type: list
+      elements: dict
+      sample:
+        - {name: default, required: true, stored: true, error: null}
 plan:
   description: What the module found, and decided.
   returned: in check mode, and when no backup was needed
@@ -302,6 +311,12 @@ plan:
       returned: success
       type: str
       sample: default
+    repositories:
+      description: The names of all repositories that it would go to.
+      returned: success
+      type: list
+      elements: str
+      sample: [default]
     parent:
       description: The backup that an incremental one would rest on, else V(null).
       returned: success

@@ -15,6 +15,8 @@ description:
   - Without any rule, in the settings file or here, everything is kept.
   - When the repository cannot be listed completely, or would lose more than was decided at first, nothing is deleted.
   - What killed backups left behind is removed too.
+  - Without O(repository) this is done in each repository of the cluster, by its own rules where it has some. One that
+    is away keeps none of the others from it; the task fails at the end when it is a required one.
 author:
   - The dbops.postgres contributors (!UNKNOWN)
 options:
@@ -56,7 +58,7 @@ attributes:
     support: full
     details: Until backups have grown older.
 notes:
-  - Rules that are not given are those of the settings file.
+  - Rules that are not given are those of the settings file. Those that are given hold for every repository.
   - The rules hold for physical backups, and for the dumps of every database, each for itself.
 seealso:
   - module: dbops.postgres.pg_backup
@@ -82,8 +84,14 @@ msg:
   returned: always
   type: str
   sample: Deleted 2 backups (1804682468 bytes).
+repositories:
+  description: The decisions for each repository, as in RV(expire).
+  returned: success
+  type: list
+  elements: dict
+  sample: []
 expire:
-  description: The decisions.
+  description: The decisions for the first repository, or the one that was named.
   returned: success
   type: dict
   contains:
@@ -237,7 +245,7 @@ error_code:
 """
 
 from ..module_utils._module import DbopsModule
-from ..module_utils.dbops.repo import expire
+from ..module_utils.dbops.repo import expire_all
 
 RULES = {
     "keep_last": {"type": "int"},
@@ -252,12 +260,15 @@ RULES = {
 
 def main() -> None:
     module = DbopsModule(RULES)
-    with module.session(retention=module.given(*RULES)) as (settings, progress):
-        plan = expire.plan(settings, repository=module.params["repository"])
-        result = plan.preview() if module.check_mode else expire.apply(plan, progress)
-    before = [line.label for line in plan.lines]
-    gone = result["expire"].get("deleted", result["expire"]["delete"])
-    module.exit(result, before={"backups": before}, after={"backups": [name for name in before if name not in gone]})
+    with module.session() as (settings, progress):
+        plans = expire_all.plan(settings, repository=module.params["repository"], rules=module.given(*RULES))
+        result = plans.preview() if module.check_mode else expire_all.apply(plans, progress)
+    before = {plan.repository.name: [line.label for line in plan.lines] for plan in plans.plans}
+    gone = {item["repository"]: item.get("deleted", item["delete"]) for item in result["repositories"]}
+    after = {name: [label for label in labels if label not in gone[name]] for name, labels in before.items()}
+    if len(before) == 1:
+        before, after = ({"backups": labels} for ((_name, labels),) in (before.items(), after.items()))
+    module.exit(result, before=before, after=after)
 
 
 if __name__ == "__main__":

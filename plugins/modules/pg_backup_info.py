@@ -292,6 +292,24 @@ unreadable:
   type: list
   elements: dict
   sample: []
+repositories:
+  description:
+    - How far each repository is, when the cluster has several and none was named; empty otherwise. C(lacks) are the
+      labels that another one has and that this one's own rules would keep, and C(behind_s) is by how much its newest
+      backup is older than the newest of all. One that cannot be read has its C(error), and V(null) for the rest.
+  returned: success
+  type: list
+  elements: dict
+  sample:
+    - name: far
+      type: local
+      required: false
+      backups: 6
+      newest: 20261121T130500Z-full
+      newest_stopped: '2026-11-21T13:05:14.456Z'
+      behind_s: 86400.0
+      lacks: [20261122T130500Z-full]
+      error: null
 totals:
   description: Sums of the backups that are returned.
   returned: success

@@ -17,6 +17,7 @@ ENGINE = pathlib.Path(__file__).resolve().parents[2] / "plugins" / "module_utils
 FLOORS = {
     "errors": 0, "progress": 0,
     "schema": 1,
+    "settings_retention": 1.2,
     "settings_encryption": 1.5, "settings_migrations": 1.5, "settings_repositories": 1.5, "settings_verify": 1.5,
     "settings": 2,
     "pg": 3, "store": 3, "codec": 3,

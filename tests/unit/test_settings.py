@@ -13,8 +13,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ansible_collections.dbops.postgres.plugins.module_utils.dbops.errors import BadInput, NotFound, Unreachable
+from ansible_collections.dbops.postgres.plugins.module_utils.dbops.schema import duration_s
 from ansible_collections.dbops.postgres.plugins.module_utils.dbops.settings import (
-    duration_s,
     from_mapping,
     load,
     overlay,

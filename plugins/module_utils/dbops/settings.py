@@ -15,10 +15,11 @@ from dataclasses import dataclass, field, replace
 from typing import Any, Optional
 
 from .errors import BadInput, NotFound, Unreachable
-from .schema import between, build, duration_s, one_of, overlay
+from .schema import between, build, one_of, overlay
 from .settings_encryption import EncryptionSettings
 from .settings_migrations import MigrationSettings
 from .settings_repositories import RepositorySettings as RepositorySettings
+from .settings_retention import RetentionSettings as RetentionSettings
 from .settings_verify import VerifySettings
 
 DEFAULT_DIRECTORY = "/etc/dbops"
@@ -157,34 +158,6 @@ class BackupSettings:
 
 
 @dataclass(frozen=True)
-class RetentionSettings:
-    """One policy for all; no rule at all keeps everything."""
-
-    keep_last: Optional[int] = None
-    keep_within: Optional[str] = None  # a duration such as 14d
-    daily: int = 0
-    weekly: int = 0
-    monthly: int = 0
-    yearly: int = 0
-    min_redundancy: int = 1
-
-    def check(self) -> None:
-        for name in ("daily", "weekly", "monthly", "yearly"):
-            between(f"retention.{name}", getattr(self, name), 0, 10_000)
-        if self.keep_last is not None:
-            between("retention.keep_last", self.keep_last, 1, 100_000)
-        between("retention.min_redundancy", self.min_redundancy, 1, 1000)
-        if self.keep_within_s() == 0:
-            raise BadInput(
-                f"retention.keep_within cannot be {self.keep_within!r}: nothing would be within it.",
-                hint="Leave it out to switch the rule off.",
-            )
-
-    def keep_within_s(self) -> Optional[int]:
-        return None if self.keep_within is None else duration_s(self.keep_within, "retention.keep_within")
-
-
-@dataclass(frozen=True)
 class Settings:
     cluster: str
     connection: ConnectionSettings = field(default_factory=ConnectionSettings)
@@ -219,6 +192,9 @@ class Settings:
     def spool_path(self) -> str:
         """Where markers and prefetched WAL lie; the scripts that the server calls hold it as it was at their making."""
         return self.archiving.spool_path or os.path.join(self.state_path, "spool")
+
+    def retention_of(self, repository: RepositorySettings) -> RetentionSettings:
+        return self.retention if repository.retention is None else repository.retention
 
     def repository(self, name: Optional[str] = None) -> RepositorySettings:
         """The named repository, or the first one."""

@@ -13,6 +13,7 @@ from typing import Optional
 
 from .errors import BadInput
 from .schema import between, one_of
+from .settings_retention import RetentionSettings
 
 TYPES = ("local", "s3", "gcs", "azure")
 S3_ENCRYPTIONS = ("AES256", "aws:kms", "aws:kms:dsse")
@@ -145,7 +146,8 @@ class RepositorySettings:
     name: str = "default"
     type: str = "local"
     path: str = ""
-    required: bool = True  # False: WAL is acknowledged without it, and follows later
+    required: bool = True  # False: backups and WAL are accepted without it, and follow later
+    retention: Optional[RetentionSettings] = None  # None: as `retention` says for all
     s3: Optional[S3Settings] = None
     gcs: Optional[GcsSettings] = None
     azure: Optional[AzureSettings] = None

@@ -38,7 +38,7 @@ def copy(work: Work, parent: Optional[BackupRecord]) -> BackupRecord:
     backup = work.settings.backup
     archived = proof.relies_on_archive(work.server, work.settings.cluster)
     if archived:
-        proof.prove_archiving(work.server, work.repository, work.progress)
+        proof.prove_archiving(work.server, work.goes_to.required, work.progress)
     with work.staging("physical") as staging:
         options = Options(
             application_name=f"dbops {work.label}",
@@ -59,7 +59,7 @@ def copy(work: Work, parent: Optional[BackupRecord]) -> BackupRecord:
     objects.extend(_store_surroundings(work))
     if archived:
         work.progress.report(Step("wait for the archive"))
-        proof.wait_for_wal(work.server, work.repository, wal)
+        proof.wait_for_wal(work.server, work.goes_to.required, wal)
     return BackupRecord(
         label=work.label,
         cluster=work.settings.cluster,

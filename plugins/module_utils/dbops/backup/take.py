@@ -6,6 +6,7 @@ from __future__ import annotations
 import contextlib
 import os
 import time
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta, timezone
 from typing import Any, Callable, Optional
@@ -16,13 +17,15 @@ from ..pg.connection import connected
 from ..pg.server import Server
 from ..pg.wal import lsn_to_int
 from ..progress import Progress, duration
-from ..repo import layout
+from ..repo import layout, sync
 from ..repo.describe import describe
 from ..repo.record import BackupRecord
 from ..repo.recover_md import recover_md
-from ..repo.repository import Catalog, Repository, open_repository
+from ..repo.repository import Catalog, Repository
+from ..repo.several import Destinations, destinations
 from ..settings import Settings
 from ..store import AlreadyThere
+from ..store.several import PartlyStored
 from . import logical, physical
 from .inventory import facts
 from .parent import FIRST_MAJOR, Facts, Summary, choose_parent
@@ -50,7 +53,7 @@ class BackupPlan:
     settings: Settings
     request: Request
     server: Server
-    repository: Repository
+    goes_to: Destinations
     method: str
     type: str
     needed: bool
@@ -62,6 +65,11 @@ class BackupPlan:
     estimated_bytes: Optional[int]
     free_bytes: Optional[int]
     warnings: tuple[str, ...]
+
+    @property
+    def repository(self) -> Repository:
+        """The one that decides: what is in there, and what the backup rests on."""
+        return self.goes_to.primary
 
     def preview(self) -> dict[str, Any]:
         what = f"{self.method} {self.type} backup of {self.settings.cluster}"
@@ -75,6 +83,7 @@ class BackupPlan:
                 "method": self.method,
                 "type": self.type,
                 "repository": self.repository.name,
+                "repositories": [member.name for member in self.goes_to.live],
                 "parent": self.parent,
                 "databases": list(self.databases),
                 "newest": self.newest,
@@ -91,9 +100,10 @@ def plan(settings: Settings, request: Request, *, now: Optional[datetime] = None
     moment = now or datetime.now(timezone.utc)
     settings = _as_requested(settings, request)
     method = settings.backup.method
-    repository = open_repository(settings, request.repository)
+    left_out: list[str] = []
+    goes_to = destinations(settings, request.repository, left_out.append)
     server = pg_server.look(settings.connection, settings.host)
-    catalog = repository.catalog()
+    catalog = goes_to.catalog()
     databases: tuple[str, ...] = ()
     estimate = server.size_bytes
     if method == "physical":
@@ -113,7 +123,7 @@ def plan(settings: Settings, request: Request, *, now: Optional[datetime] = None
         settings=settings,
         request=request,
         server=server,
-        repository=repository,
+        goes_to=goes_to,
         method=method,
         type=kind,
         needed=needed,
@@ -123,8 +133,8 @@ def plan(settings: Settings, request: Request, *, now: Optional[datetime] = None
         parent=parent.label if parent else None,
         databases=databases,
         estimated_bytes=estimate,
-        free_bytes=repository.store.free_bytes(),
-        warnings=tuple(_warnings(repository, server, catalog, estimate)),
+        free_bytes=goes_to.whole.store.free_bytes(),
+        warnings=(*left_out, *_warnings(goes_to, server, catalog, estimate)),
     )
 
 
@@ -134,21 +144,51 @@ def run(plan: BackupPlan, progress: Progress) -> dict[str, Any]:
         return plan.preview()
     for warning in plan.warnings:
         progress.warn(warning)
-    repository = plan.repository
-    with repository.backing_up():
-        catalog = repository.catalog()
-        repository.clean(catalog.unfinished)
-        _leave_instructions(repository)
+    goes_to = destinations(plan.settings, plan.request.repository, progress.warn)
+    with goes_to.whole.backing_up():
+        goes_to.clean()
+        catalog = goes_to.catalog()
+        goes_to.each(_leave_instructions)
         if plan.method == "logical":
-            record = _finish(_work(plan, catalog, progress, "dump"), logical.dump)
+            record = _finish(_work(plan, goes_to, progress, "dump"), logical.dump)
         else:
-            record = _physical(plan, catalog, progress)
+            record = _physical(plan, goes_to, catalog, progress)
+    caught_up = _catch_up(plan, goes_to, progress)
     return {
         "changed": True,
         "msg": f"Took {record.label}: {record.method} {record.type} backup of {record.cluster}.",
-        "backup": describe(record, repository.name),
+        "backup": {**describe(record, goes_to.primary.name), "repositories": _where(goes_to, caught_up)},
         "warnings": list(plan.warnings) + list(record.notes),
     }
+
+
+def _catch_up(plan: BackupPlan, goes_to: Destinations, progress: Progress) -> set[str]:
+    """Copy to the optional repositories what they lack; one that failed just now has its turn after the next backup."""
+    done = set()
+    for member in goes_to.members:
+        if member in goes_to.required or (member.name in goes_to.lost and member.name not in goes_to.behind):
+            continue
+        try:
+            plans = sync.plan(plan.settings, source=goes_to.primary.name, target=member.name, with_wal=False)
+            if plans.needed:
+                progress.warn(sync.run(plans, progress)["msg"])
+            done.add(member.name)
+        except DbopsError as exc:
+            progress.warn(f"Repository {member.name!r} lags behind: {exc}")
+    return done
+
+
+def _where(goes_to: Destinations, caught_up: set[str]) -> list[dict[str, Any]]:
+    missed = {name: why for name, why in goes_to.lost.items() if name not in caught_up}
+    return [
+        {
+            "name": member.name,
+            "required": member.settings.required,
+            "stored": member.name not in missed,
+            "error": missed.get(member.name),
+        }
+        for member in goes_to.members
+    ]
 
 
 def _as_requested(settings: Settings, request: Request) -> Settings:
@@ -160,24 +200,27 @@ def _as_requested(settings: Settings, request: Request) -> Settings:
     return replace(settings, backup=backup)
 
 
-def _physical(plan: BackupPlan, catalog: Catalog, progress: Progress) -> BackupRecord:
+def _physical(plan: BackupPlan, goes_to: Destinations, catalog: Catalog, progress: Progress) -> BackupRecord:
     kind, parent, _why = _physical_kind(plan.settings, plan.server, catalog)  # again: expiry may have run meanwhile
+    goes_to.keep_those_with(parent)
     try:
-        return _finish(_work(plan, catalog, progress, kind), lambda work: physical.copy(work, parent))
+        return _finish(_work(plan, goes_to, progress, kind), lambda work: physical.copy(work, parent))
     except (ToolFailed, Corrupt) as error:
         if parent is None or (isinstance(error, ToolFailed) and "summar" not in error.stderr_tail):
             raise
         # Only the server knows all it needs for an incremental, and only reading the parent's manifest proves it
         # whole; a full backup always protects.
         progress.warn(f"A full backup instead of an incremental on {parent.label}: {error.message}")
-    return _finish(_work(plan, catalog, progress, "full"), lambda work: physical.copy(work, None))
+    return _finish(_work(plan, goes_to, progress, "full"), lambda work: physical.copy(work, None))
 
 
 def _finish(work: Work, method: Callable[[Work], BackupRecord]) -> BackupRecord:
-    """Run the method and publish its record; after a failure nothing of this label stays."""
+    """Run the method and publish its record; after a failure nothing of this label stays where it is not listed."""
     try:
         record = method(work)
         work.repository.publish(record)
+    except PartlyStored:
+        raise  # it is whole where it is listed, and dbops repo sync takes it on from there
     except BaseException as exc:
         # What cannot be removed now is removed by the next run: without a record it is no backup.
         with contextlib.suppress(DbopsError, OSError):
@@ -233,22 +276,21 @@ def _newest(catalog: Catalog, server: Server, settings: Settings, databases: tup
     return None
 
 
-def _warnings(repository: Repository, server: Server, catalog: Catalog, estimate: Optional[int]) -> list[str]:
-    found = []
-    if _same_file_system(repository, server):
-        found.append(
-            f"Repository {repository.name!r} lies on the same file system as the data directory: one broken disk "
-            "takes both. Put it on another disk or host."
-        )
-    free = repository.store.free_bytes()
-    if free is not None and estimate is not None and free < estimate:
-        found.append(
-            f"Repository {repository.name!r} has {free} bytes free and the cluster has {estimate}: "
-            "the backup fits only if it compresses well enough."
-        )
+def _warnings(goes_to: Destinations, server: Server, catalog: Catalog, estimate: Optional[int]) -> Iterator[str]:
+    for repository in goes_to.live:
+        if _same_file_system(repository, server):
+            yield (
+                f"Repository {repository.name!r} lies on the same file system as the data directory: one broken disk "
+                "takes both. Put it on another disk or host."
+            )
+        free = repository.store.free_bytes()
+        if free is not None and estimate is not None and free < estimate:
+            yield (
+                f"Repository {repository.name!r} has {free} bytes free and the cluster has {estimate}: "
+                "the backup fits only if it compresses well enough."
+            )
     for label, why in sorted(catalog.unreadable.items()):
-        found.append(f"Backup {label} cannot be read: {why}")
-    return found
+        yield f"Backup {label} cannot be read: {why}"
 
 
 def _same_file_system(repository: Repository, server: Server) -> bool:
@@ -257,9 +299,9 @@ def _same_file_system(repository: Repository, server: Server) -> bool:
     return os.stat(repository.settings.path).st_dev == os.stat(server.data_directory).st_dev
 
 
-def _work(plan: BackupPlan, catalog: Catalog, progress: Progress, kind: str) -> Work:
+def _work(plan: BackupPlan, goes_to: Destinations, progress: Progress, kind: str) -> Work:
     """A label later than every other: in the same second we wait for the next, with a clock set back we refuse."""
-    taken = [entry.record.label for entry in catalog.entries] + [*catalog.unfinished, *catalog.unreadable]
+    taken = goes_to.labels()
     latest = max((layout.label_time(label) for label in taken), default=datetime.min.replace(tzinfo=timezone.utc))
     while True:
         now = datetime.now(timezone.utc)
@@ -270,7 +312,7 @@ def _work(plan: BackupPlan, catalog: Catalog, progress: Progress, kind: str) -> 
             )
         if now >= latest + timedelta(seconds=1):
             label = layout.label_for(now, kind)
-            return Work(plan.settings, plan.server, plan.repository, progress, label, now, plan.request.reason)
+            return Work(plan.settings, plan.server, goes_to, progress, label, now, plan.request.reason)
         time.sleep(0.05)
 
 

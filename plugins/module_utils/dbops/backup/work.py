@@ -15,6 +15,7 @@ from ..codec.stream import Shape
 from ..pg.server import Server
 from ..progress import Progress
 from ..repo.repository import Repository
+from ..repo.several import Destinations
 from ..settings import Settings
 
 
@@ -24,11 +25,16 @@ class Work:
 
     settings: Settings
     server: Server
-    repository: Repository
+    goes_to: Destinations
     progress: Progress
     label: str
     started: datetime
     reason: str = ""
+
+    @property
+    def repository(self) -> Repository:
+        """All that this backup goes to, as one to write to; it is read from the first that is required."""
+        return self.goes_to.whole
 
     @property
     def shape(self) -> Shape:

@@ -10,7 +10,7 @@ from typing import Any
 
 from ..pg.osuser import current_identity
 from ..progress import duration
-from ..repo import expire, holds
+from ..repo import expire_all, holds
 from ..repo.record import from_iso
 from .door import Answer, Door, given
 from .words import clean, plural, size, table
@@ -45,13 +45,14 @@ def add(verbs: Any, common: argparse.ArgumentParser) -> None:
 
 def run(door: Door) -> Answer:
     args = door.args
-    settings = door.settings(retention=given(**{rule: getattr(args, rule) for rule in _RULES}))
-    plan = expire.plan(settings, repository=args.repository)
+    rules = given(**{rule: getattr(args, rule) for rule in _RULES})
+    plans = expire_all.plan(door.settings(), repository=args.repository, rules=rules)
     if not args.apply:
-        data = plan.preview()
-        return Answer(data, _text(data, "Would delete") + ("\nTo do it: dbops expire --apply" if plan.needed else ""))
-    data = expire.apply(plan, door.progress)
-    return Answer(data, _text(data, "Deleted"))
+        data = plans.preview()
+        text = _texts(data, "Would delete")
+        return Answer(data, text + ("\nTo do it: dbops expire --apply" if plans.needed else ""))
+    data = expire_all.apply(plans, door.progress)
+    return Answer(data, _texts(data, "Deleted"))
 
 
 def hold(door: Door) -> Answer:
@@ -65,8 +66,14 @@ def release(door: Door) -> Answer:
     return Answer(data, clean(data["msg"]))
 
 
-def _text(data: dict[str, Any], verb: str) -> str:
-    plan = data["expire"]
+def _texts(data: dict[str, Any], verb: str) -> str:
+    plans = data["repositories"]
+    if len(plans) == 1:
+        return _text(plans[0], verb)
+    return "\n\n".join(f"Repository {clean(plan['repository'])}:\n{_text(plan, verb)}" for plan in plans)
+
+
+def _text(plan: dict[str, Any], verb: str) -> str:
     now = from_iso(plan["planned_at"])
     rows = [
         [

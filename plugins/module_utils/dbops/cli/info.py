@@ -56,6 +56,7 @@ def list_text(data: dict[str, Any], now: datetime) -> str:
         rows = [_row(item, depth, now) for item, depth in drawn(backups)]
         lines += ["", table(_HEADINGS, rows, right=("AGE", "TOOK", "DATABASE", "STORED", "RATIO"))]
     lines += _window_lines(data["recovery_window"])
+    lines += [_standing(item) for item in data["repositories"]]
     if data["unfinished"]:
         names = clean(", ".join(data["unfinished"]))
         lines += ["", f"unfinished (running, or killed and removed by the next backup): {names}"]
@@ -65,6 +66,14 @@ def list_text(data: dict[str, Any], now: datetime) -> str:
         if item["chain_broken"]:
             lines.append(f"not restorable: {clean(item['label'])}: {clean(item['chain_broken'])}")
     return "\n".join(lines)
+
+
+def _standing(item: dict[str, Any]) -> str:
+    told = f"repository {clean(item['name'])}{'' if item['required'] else ' (optional)'}: "
+    if item["error"]:
+        return told + "cannot be read"  # why is in the warnings
+    told += f"{plural(item['backups'], 'backup')}, newest {clean(item['newest'] or '-')}"
+    return told + (f", lacks {clean(', '.join(item['lacks']))}" if item["lacks"] else "")
 
 
 def _window_lines(windows: Sequence[dict[str, Any]]) -> Iterator[str]:

@@ -15,7 +15,7 @@ from typing import Any, NoReturn, Optional
 
 from .. import __version__
 from ..errors import BadInput, DbopsError, ToolFailed, Unreachable
-from . import backup, config, expire, info, migrate, restore, restore_point, verify, wal, wal_command
+from . import backup, config, expire, info, migrate, repo, restore, restore_point, verify, wal, wal_command
 from .door import Answer, Door
 from .progress_bar import Bar, JsonLines, Told, json_line, write
 from .words import clean
@@ -70,13 +70,13 @@ def _parser() -> argparse.ArgumentParser:
     group = common.add_argument_group("options of every verb")
     group.add_argument("--cluster", metavar="NAME", help="default: $DBOPS_CLUSTER, the only one configured, or main")
     group.add_argument("--config", metavar="FILE", help="settings file; default: /etc/dbops/<cluster>.json")
-    group.add_argument("--repository", metavar="NAME", help="which of the configured ones; default: the first")
+    group.add_argument("--repository", metavar="NAME", help="only this one; default: see docs/repositories.md")
     group.add_argument("--output", choices=("text", "json"), help="json: one line per event, the result last")
     group.add_argument("--quiet", action="store_true", help="no progress, and no text when all went well")
     parser = _Parser(prog="dbops", description="Backups of PostgreSQL, and getting them back.", parents=[common])
     parser.add_argument("--version", action="version", version=f"dbops {__version__}")
     verbs = parser.add_subparsers(title="verbs", metavar="VERB", required=True, parser_class=_Parser)
-    for room in (backup, info, expire, restore, verify, restore_point, wal, migrate, config):
+    for room in (backup, info, expire, repo, restore, verify, restore_point, wal, migrate, config):
         room.add(verbs, common)
     return parser
 

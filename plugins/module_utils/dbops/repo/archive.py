@@ -141,6 +141,32 @@ class WalArchive:
         if plain.side.sha256 != expected:
             raise Corrupt(f"{where} is damaged: its checksum differs.", hint="Use another copy.")
 
+    def as_it_lies(self, name: WalName) -> PackedFile:
+        """The file as it is stored, to be put into another repository.
+
+        Its content is checked where this host can read it; an encrypted one is passed on unread where it cannot.
+        """
+        key, form = self._locate(name)
+        where = f"{key} in repository {self.name!r}"
+        raw = b"".join(self.repository.store.get(key))
+        sha256 = stamped(raw[:STAMP_READ])
+        if sha256 is None:
+            raise Corrupt(f"{where} has no checksum at its head.", hint="Use another copy.")
+        cipher = self.repository.cipher_of(form.encryption)
+        plain = Tally()
+        try:
+            packed: Iterable[bytes] = [raw] if cipher is None else cipher.decrypt([raw])
+            for _chunk in plain.watch(codec_named(form.codec).decompress(packed)):
+                pass
+            found = plain.side.sha256
+        except NoKey:
+            found = sha256
+        except Corrupt as exc:
+            raise Corrupt(f"{where}: {exc.message}", hint=exc.hint) from exc
+        if found != sha256:
+            raise Corrupt(f"{where} is damaged: its checksum differs.", hint="Use another copy.")
+        return PackedFile(name, sha256, key.rsplit("/", 1)[1][len(name.text) :], (raw,))
+
     def content_of(self, name: WalName) -> Optional[str]:
         """The sha256 that the archived file claims for its content, None where it has none; NotFound as of `get`."""
         return self._content_of(self._locate(name)[0])

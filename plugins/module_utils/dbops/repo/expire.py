@@ -10,7 +10,7 @@ from typing import Any, Optional
 
 from ..errors import DbopsError, Refused
 from ..progress import Meter, Progress
-from ..settings import Settings
+from ..settings import RetentionSettings, Settings
 from . import layout, retention
 from .expire_wal import WalExpiry, decide_wal
 from .record import BackupRecord, iso
@@ -83,7 +83,7 @@ class ExpirePlan:
         return {
             "cluster": self.settings.cluster,
             "repository": self.repository.name,
-            "policy": asdict(self.settings.retention),
+            "policy": asdict(_rules(self.settings, self.repository)),
             "planned_at": iso(self.now),
             "window_start": iso(self.window_start) if self.window_start else None,
             "backups": [line.as_dict() for line in self.lines],
@@ -163,7 +163,8 @@ def _remove(repository: Repository, remains: list[str], fresh: ExpirePlan, progr
 def _decide(settings: Settings, repository: Repository, now: datetime) -> ExpirePlan:
     catalog = repository.catalog()
     held = repository.held()
-    decided = retention.plan(_candidates(catalog), _policy(settings), now)
+    policy = policy_of(_rules(settings, repository))
+    decided = retention.plan(candidates(catalog), policy, now)
     entries = {entry.record.label: entry for entry in catalog.entries}
     lines = [Line(item.label, item.keep, item.reasons, entries[item.label]) for item in decided.decisions]
     for label, why in catalog.unreadable.items():
@@ -184,18 +185,22 @@ def _decide(settings: Settings, repository: Repository, now: datetime) -> Expire
             catalog,
             {line.label for line in lines if line.keep},
             decided.window_start,
-            has_rules=_policy(settings).has_rules,
+            has_rules=policy.has_rules,
         ),
     )
 
 
-def _policy(settings: Settings) -> retention.Policy:
-    rules = asdict(settings.retention)
-    del rules["keep_within"]
-    return retention.Policy(keep_within_s=settings.retention.keep_within_s(), **rules)
+def _rules(settings: Settings, repository: Repository) -> RetentionSettings:
+    return settings.retention_of(repository.settings)
 
 
-def _candidates(catalog: Catalog) -> list[retention.Candidate]:
+def policy_of(rules: RetentionSettings) -> retention.Policy:
+    numbers = asdict(rules)
+    del numbers["keep_within"]
+    return retention.Policy(keep_within_s=rules.keep_within_s(), **numbers)
+
+
+def candidates(catalog: Catalog) -> list[retention.Candidate]:
     """The readable ones. An unreadable one's children then miss their parent in the listing, and stay for that."""
     pinned = _pinned(catalog)
     return [

@@ -10,7 +10,9 @@ from ..settings import Settings
 from .coverage import windows
 from .describe import describe
 from .record import BackupRecord
-from .repository import Catalog, Repository, open_repository
+from .repository import Catalog, Repository
+from .several import first_that_can
+from .standing import lag_warnings, standing
 
 
 def info(
@@ -25,10 +27,11 @@ def info(
     `chain` are the labels that a restore needs, the full one first; it is empty, and `chain_broken` says why, where
     one of them is missing. `totals` are about the backups shown.
     """
-    opened = open_repository(settings, repository)
-    catalog = opened.catalog()
-    if label is not None:
-        catalog.entry(label)
+    passed_over: list[str] = []
+    opened, catalog = first_that_can(settings, repository, lambda one: _looked_up(one, label), passed_over.append)
+    several = (
+        standing(settings, {opened.name: catalog}) if repository is None and len(settings.repositories) > 1 else []
+    )
     backups = [
         item
         for item in _described(catalog, opened)
@@ -61,8 +64,20 @@ def info(
             "unverified": sum(item["verified"] == "unverified" for item in backups),
             "held": sum(item["held"] is not None for item in backups),
         },
-        "warnings": [f"Backup {name} cannot be read: {why}" for name, why in sorted(catalog.unreadable.items())],
+        "repositories": several,
+        "warnings": [
+            *passed_over,
+            *(f"Backup {name} cannot be read: {why}" for name, why in sorted(catalog.unreadable.items())),
+            *lag_warnings(several),
+        ],
     }
+
+
+def _looked_up(repository: Repository, label: Optional[str]) -> tuple[Repository, Catalog]:
+    catalog = repository.catalog()
+    if label is not None:
+        catalog.entry(label)
+    return repository, catalog
 
 
 def _described(catalog: Catalog, repository: Repository) -> list[dict[str, Any]]:

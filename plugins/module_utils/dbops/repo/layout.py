@@ -96,8 +96,17 @@ def dropped(cluster: str, system_identifier: str) -> str:
     return f"{wal_of(cluster, system_identifier)}dropped/"
 
 
+def adoptions(cluster: str) -> str:
+    return f"{cluster}/adopted/"
+
+
 def adopted(cluster: str, system_identifier: str) -> str:
     return f"{cluster}/adopted/{system_identifier}.json"
+
+
+def sync_lock(cluster: str) -> str:
+    """Held while another repository's backups are copied to here: what is unfinished then is no remains."""
+    return f"{cluster}/sync"
 
 
 def restore_points(cluster: str) -> str:

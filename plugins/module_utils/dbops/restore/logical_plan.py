@@ -19,7 +19,8 @@ from ..pg.osuser import cluster_identity
 from ..pg.server import Server
 from ..pg.tools import Tools, find_tools
 from ..repo.record import BackupRecord
-from ..repo.repository import Repository, open_repository
+from ..repo.repository import Repository
+from ..repo.several import first_that_can
 from ..settings import Settings
 from .dump_source import Source, file_source, repository_source
 from .load import How
@@ -149,14 +150,14 @@ def plan(settings: Settings, request: Request, *, now: Optional[datetime] = None
     """Find the dump and look at the server; refuse here whatever can be refused before anything is touched."""
     request.check()
     moment = now or datetime.now(timezone.utc)
-    repository, record, items = _found(settings, request)
+    repository, record, items, warnings = _found(settings, request)
     if request.validate_only:
         tools = _tools_to_read(settings, record)
-        return RestorePlan(settings, request, tools, None, repository, record, items, ())
+        return RestorePlan(settings, request, tools, None, repository, record, items, tuple(warnings))
     server = pg_server.look(settings.connection, settings.host)
     with connected(server.connection, server.identity) as session:
         there = read_databases(session)
-    warnings = [
+    warnings += [
         f"Database {name!r} is of a restore that runs now or was killed; drop it if none runs."
         for name in left_behind(there)
     ]
@@ -174,11 +175,16 @@ def plan(settings: Settings, request: Request, *, now: Optional[datetime] = None
 
 def _found(
     settings: Settings, request: Request
-) -> tuple[Optional[Repository], Optional[BackupRecord], tuple[Item, ...]]:
+) -> tuple[Optional[Repository], Optional[BackupRecord], tuple[Item, ...], list[str]]:
+    """The last is what is to be told: repositories that were passed over."""
     if request.file is not None:
         ((name, target),) = request.databases.items() or (("", request.file),)
-        return None, None, (Item(name or request.file, target, file_source(request.file)),)
-    repository = open_repository(settings, request.repository)
+        return None, None, (Item(name or request.file, target, file_source(request.file)),), []
+    told: list[str] = []
+    return *first_that_can(settings, request.repository, lambda one: _found_in(one, request), told.append), told
+
+
+def _found_in(repository: Repository, request: Request) -> tuple[Repository, BackupRecord, tuple[Item, ...]]:
     entry = select(repository.catalog(), label=request.label, before=request.before, method="logical")
     record = entry.record
     missing = [name for name in request.databases if name not in record.databases]

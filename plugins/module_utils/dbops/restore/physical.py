@@ -16,18 +16,19 @@ import secrets
 import shutil
 import time
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timezone
 from typing import Any, Optional
 
-from ..errors import BadInput, Refused, Unreachable
+from ..errors import BadInput, Corrupt, Refused, Unreachable
 from ..pg import control
 from ..pg.datadir import RESTORED, running_elsewhere
 from ..pg.osuser import Identity, cluster_identity
 from ..pg.tools import Tools, find_tools
 from ..progress import Meter, Progress, Step
 from ..repo.record import BackupRecord
-from ..repo.repository import Catalog, Entry, Repository, open_repository
+from ..repo.repository import Catalog, Entry, Repository
+from ..repo.several import first_that_can, with_copies
 from ..settings import Settings
 from ..wal.runnable import INSTALLED
 from . import place, roll
@@ -108,8 +109,16 @@ class RestorePlan:
 
 
 def plan(settings: Settings, request: Request) -> RestorePlan:
-    """Everything is checked here: the backup and its chain, the target, a running server, tools, space."""
-    repository = open_repository(settings, request.repository)
+    """Everything is checked here: the backup and its chain, the target, a running server, tools, space.
+
+    The first repository that has what is asked for is used; that another one was passed over is a warning.
+    """
+    told: list[str] = []
+    found = first_that_can(settings, request.repository, lambda one: _plan(settings, request, one), told.append)
+    return replace(found, warnings=(*told, *found.warnings))
+
+
+def _plan(settings: Settings, request: Request, repository: Repository) -> RestorePlan:
     catalog = repository.catalog()
     roll.check(request)
     recovers_freely = request.recovery is not None and not request.label
@@ -150,7 +159,8 @@ def run(plan: RestorePlan, progress: Progress) -> dict[str, Any]:
     if plan.data.occupied and os.path.exists(os.path.join(plan.data.path, place.NOTE)):
         plan = _after_half_swap(plan, progress)
     with _explained(plan):
-        meter, moved, config = _fill_and_swap(plan, clock, progress)
+        plan, meter, moved = _from_any_copy(plan, clock, progress)
+        config = _restore_config(plan)
     followed = None
     if plan.recovery is not None:
         with clock.phase("recovery_s"), plan.repository.restoring():  # what replay reads must not expire meanwhile
@@ -161,7 +171,24 @@ def run(plan: RestorePlan, progress: Progress) -> dict[str, Any]:
     return _result(plan, meter, clock, moved, config, version, followed)
 
 
-def _fill_and_swap(plan: RestorePlan, clock: _Clock, progress: Progress) -> tuple[Meter, place.Moved, Optional[str]]:
+def _from_any_copy(plan: RestorePlan, clock: _Clock, progress: Progress) -> tuple[RestorePlan, Meter, place.Moved]:
+    """Where one repository stops, reading goes on in the next that holds the same; where it is damaged, all over."""
+    reading = plan.repository
+    others: list[Repository] = []
+    if plan.request.repository is None:
+        reading, others = with_copies(plan.settings, plan.repository, plan.chain, progress.warn)
+    while True:
+        plan = replace(plan, repository=reading)
+        try:
+            return plan, *_fill_and_swap(plan, clock, progress)
+        except Corrupt as exc:
+            if not others:
+                raise
+            reading = others.pop(0)
+            progress.warn(f"Restoring from {reading.name!r} instead of {plan.repository.name!r}: {exc.message}")
+
+
+def _fill_and_swap(plan: RestorePlan, clock: _Clock, progress: Progress) -> tuple[Meter, place.Moved]:
     places = [plan.data, *plan.tablespaces.values()]
     job = Job(plan.repository, plan.chain, plan.identity, plan.programs, plan.tablespaces)
     with plan.repository.restoring():
@@ -192,7 +219,7 @@ def _fill_and_swap(plan: RestorePlan, clock: _Clock, progress: Progress) -> tupl
             for item in places:
                 place.discard(item)
             raise
-        return meter, moved, _restore_config(plan)
+        return meter, moved
 
 
 # -- plan: how

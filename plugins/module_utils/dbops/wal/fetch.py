@@ -46,7 +46,10 @@ def fetch(archives: Sequence[WalArchive], name: WalName, path: str) -> Outcome:
     damaged = False
     for archive, _sha256 in claims:
         try:
-            return Outcome(FOUND, lines, _copy(archive, name, path))
+            size = _copy(archive, name, path)
+            if archive is not archives[0]:
+                lines.append(f"{name.text} comes from repository {archive.name!r}: not from {archives[0].name!r}.")
+            return Outcome(FOUND, lines, size)
         except NotFound:
             doubts = True  # it was there a moment ago
             lines.append(f"{name.text} vanished from repository {archive.name!r}.")

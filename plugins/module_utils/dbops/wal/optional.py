@@ -16,7 +16,7 @@ from dataclasses import dataclass
 
 from ..errors import BadInput, NotFound
 from ..pg.walfile import wal_name
-from ..repo.archive import WalArchive, pack
+from ..repo.archive import WalArchive
 from ..settings import Settings
 from .cluster import Cluster
 from .spool import Desk, Spool, forget, make_directory, wait_for_poke, write
@@ -126,5 +126,5 @@ def _copy(targets: Targets, there: WalArchive, file: str) -> None:
     name = wal_name(file)
     for source in targets.required:
         with contextlib.suppress(NotFound):
-            there.put_packed(pack(name, source.stream(name), targets.shape))
+            there.put_packed(source.as_it_lies(name))  # encrypted, it needs no private key here
             return

@@ -58,9 +58,9 @@ def is_our_command(command: str, cluster: str) -> bool:
 
 
 def prove_archiving(
-    server: Server, repository: Repository, progress: Progress, *, limit_s: int = SWITCH_LIMIT_S
+    server: Server, repositories: Iterable[Repository], progress: Progress, *, limit_s: int = SWITCH_LIMIT_S
 ) -> None:
-    """Finish a segment and see it in the repository. Unreachable, before anything was copied, when it does not come."""
+    """Finish a segment and see it in each repository. Unreachable, before a byte was copied, when it does not come."""
     with connected(server.connection, server.identity) as session:
         if not session.value(_MAY_SWITCH):
             progress.warn(
@@ -70,13 +70,17 @@ def prove_archiving(
             return
         segment = str(session.value(_SWITCH))
     progress.report(Step("wait for the archive", note=segment))
-    _wait(WalArchive(repository, server.system_identifier), [segment], limit_s, "Nothing was copied.")
+    for repository in repositories:
+        _wait(WalArchive(repository, server.system_identifier), [segment], limit_s, "Nothing was copied.")
 
 
-def wait_for_wal(server: Server, repository: Repository, wal: WalRange, *, limit_s: int = BACKUP_LIMIT_S) -> None:
-    """Return when every segment that the backup needs is in the repository; Unreachable names the first that is not."""
+def wait_for_wal(
+    server: Server, repositories: Iterable[Repository], wal: WalRange, *, limit_s: int = BACKUP_LIMIT_S
+) -> None:
+    """Return when every segment that the backup needs is in each repository; Unreachable names one that is not."""
     names = segments_between(wal.timeline, lsn_to_int(wal.start_lsn), lsn_to_int(wal.stop_lsn), wal.segment_size)
-    _wait(WalArchive(repository, server.system_identifier), names, limit_s, "The backup is not listed.")
+    for repository in repositories:
+        _wait(WalArchive(repository, server.system_identifier), names, limit_s, "The backup is not listed.")
 
 
 def _wait(archive: WalArchive, names: Iterable[str], limit_s: int, consequence: str) -> None:

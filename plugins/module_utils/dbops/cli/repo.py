@@ -1,0 +1,40 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""`dbops repo`: what concerns the repositories themselves."""
+
+from __future__ import annotations
+
+import argparse
+from typing import Any
+
+from ..repo import sync
+from .door import Answer, Door
+from .words import clean, size, table
+
+
+def add(verbs: Any, common: argparse.ArgumentParser) -> None:
+    parser = verbs.add_parser("repo", parents=[common], help="the repositories themselves")
+    inner = parser.add_subparsers(title="verbs", metavar="VERB", required=True)
+    copy = inner.add_parser(
+        "sync",
+        parents=[common],
+        help="copy to each repository what another one has: backups, WAL, proofs, holds",
+        description="Bring the repositories up to date from one another. Every object is verified by its hash; what "
+        "is there already is left alone, and nothing is deleted. Interrupted, it is simply run again.",
+    )
+    copy.add_argument("--from", dest="source", metavar="NAME", help="copy only what this one has")
+    copy.add_argument("--to", dest="target", metavar="NAME", help="bring only this one up to date")
+    copy.add_argument("--plan", action="store_true", help="say what would be copied, and copy nothing")
+    copy.set_defaults(verb=run_sync)
+
+
+def run_sync(door: Door) -> Answer:
+    args = door.args
+    plans = sync.plan(door.settings(), source=args.source, target=args.target or args.repository)
+    data = plans.preview() if args.plan or not plans.needed else sync.run(plans, door.progress)
+    rows = [
+        [item["from"], item["to"], str(len(item["backups"])), str(item["wal_files"]), size(item["stored_bytes"])]
+        for item in data["sync"]
+    ]
+    numbers = ("BACKUPS", "WAL FILES", "STORED")
+    shown = ["", table(("FROM", "TO", *numbers), rows, right=numbers)] if plans.needed else []
+    return Answer(data, "\n".join([clean(data["msg"]), *shown]))
