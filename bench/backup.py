@@ -50,6 +50,7 @@ def main() -> int:
     parser.add_argument("--size-gb", type=float, default=4.0)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--major", type=int, default=15)
+    parser.add_argument("--only", default="", metavar="WORD", help="the contenders whose names hold this word")
     parser.add_argument("--base", type=Path, default=Path("/var/tmp/dbops-bench"))
     options = parser.parse_args()
     found = [item for item in installations() if item.major == options.major]
@@ -64,7 +65,7 @@ def main() -> int:
         server.create()
         server.start()
         fill(server, options.size_gb)
-        results = contest(server, options.base, options.rounds)
+        results = contest(server, options.base, options.rounds, options.only)
         report(results, server)
     finally:
         server.stop("immediate")
@@ -96,7 +97,7 @@ def fill(server: LocalServer, size_gb: float) -> None:
     say(f"PostgreSQL {server.installation.major}, {int(size) / 2**30:.2f} GiB, {os.cpu_count()} CPUs")
 
 
-def contest(server: LocalServer, base: Path, rounds: int) -> list[Contender]:
+def contest(server: LocalServer, base: Path, rounds: int, only: str) -> list[Contender]:
     contenders = [
         dbops(server, base, "dbops, server-side zstd 1", {"codec": "zstd", "level": 1, "threads": 2}),
         dbops(server, base, "dbops, own zstd 1", {"codec": "zstd", "level": 1, "threads": 2, "server_side": "never"}),
@@ -111,6 +112,7 @@ def contest(server: LocalServer, base: Path, rounds: int) -> list[Contender]:
     else:
         say("pgbackrest is not installed: not compared")
     contenders += [basebackup(server, base, "server-zstd:level=1,workers=2"), basebackup(server, base, "none")]
+    contenders = [item for item in contenders if only in item.name]
     for _round in range(rounds):
         for contender in contenders:
             one_round(contender, server, base)
@@ -246,7 +248,7 @@ def report(results: list[Contender], server: LocalServer) -> None:
         restore = f"{statistics.median(item.restore_s):.2f}" if item.restore_s else ""
         took = f"{statistics.median(item.backup_s):.2f} | {restore}"
         say(f"| {item.name} | {took} | {item.stored_bytes / 2**20:.0f} MiB | {max(item.peak_mib):.0f} MiB |")
-    ours = results[0]
+    ours = results[0]  # with --only, whichever comes first
     say("\nRatios, ours over theirs, by medians (below 1 is faster):")
     for item in results[1:]:
         line = f"  {ours.name} / {item.name}: backup {ratio(ours.backup_s, item.backup_s)}"

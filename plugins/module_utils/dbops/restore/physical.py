@@ -13,14 +13,13 @@ import json
 import os
 import platform
 import secrets
-import shutil
 import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timezone
 from typing import Any, Optional
 
-from ..errors import BadInput, Corrupt, Refused, Unreachable
+from ..errors import BadInput, Corrupt, Unreachable
 from ..pg import control
 from ..pg.datadir import RESTORED, running_elsewhere
 from ..pg.osuser import Identity, cluster_identity
@@ -37,6 +36,7 @@ from .extract import extract
 from .follow import Outcome
 from .recovery import Recovery, prepare
 from .select import select
+from .space import plain_bytes, require_space
 from .target import Target
 from .unpack import CONTROL, Job, fetch, leave_out, link_tablespaces, verify
 
@@ -137,7 +137,7 @@ def _plan(settings: Settings, request: Request, repository: Repository) -> Resto
     chain = tuple(catalog.chain(entry.record.label))
     tools = _tools(settings, request, entry.record, identity, len(chain) > 1)
     tablespaces = _tablespaces(entry.record, request, data, settings.host.data_directory)
-    needed = _check_space(chain, data, tablespaces)
+    needed = require_space(chain, data, tablespaces.values())
     return RestorePlan(
         settings=settings,
         request=request,
@@ -195,7 +195,7 @@ def _fill_and_swap(plan: RestorePlan, clock: _Clock, progress: Progress) -> tupl
         try:
             roots = {oid: place.prepare(item, plan.identity) for oid, item in plan.tablespaces.items()}
             root = place.prepare(plan.data, plan.identity)
-            meter = Meter(progress, "restore", total_bytes=_plain_bytes(plan.chain))
+            meter = Meter(progress, "restore", total_bytes=plain_bytes(plan.chain))
             with clock.phase("fetch_and_extract_s"):
                 control_file = fetch(job, root, roots, meter, progress)
             link_tablespaces(job, root)
@@ -272,41 +272,6 @@ def _tablespaces(
     for item in found.values():
         place.require_not_of(item, others)
     return found
-
-
-def _check_space(chain: tuple[BackupRecord, ...], data: place.Place, tablespaces: dict[int, place.Place]) -> int:
-    """Refused where the data directory's file system has too little; tablespaces elsewhere are not told apart."""
-    record = chain[-1]
-    needed = needed_bytes(chain)
-    free = shutil.disk_usage(data.disk).free
-    elsewhere = any(os.stat(item.disk).st_dev != os.stat(data.disk).st_dev for item in tablespaces.values())
-    if free < needed and not elsewhere:
-        raise Refused(
-            f"Restoring {record.label} needs about {needed} bytes, and {data.disk} has {free}.",
-            hint="Free space there, or restore to another target.",
-        )
-    return needed
-
-
-def needed_bytes(chain: tuple[BackupRecord, ...]) -> int:
-    """An estimate from above; a chain lies there twice, once apart and once combined."""
-    whole = max(_plain_bytes(chain[-1:]), chain[-1].database_bytes or 0)
-    return whole + (0 if len(chain) == 1 else _plain_bytes(chain))
-
-
-def _plain_bytes(chain: tuple[BackupRecord, ...]) -> int:
-    """What the archives unpack to; where the server compressed, the database's own size stands in for it."""
-    total = 0
-    for record in chain:
-        archives = [item for item in record.objects if item.kind in ("base", "tablespace")]
-        sizes = [item.plain.size_bytes for item in archives if item.plain]
-        if len(sizes) == len(archives):
-            total += sum(sizes)
-        elif record.type == "full":
-            total += record.database_bytes or 0
-        else:
-            total += 4 * sum(item.stored.size_bytes for item in archives)
-    return total
 
 
 def _warnings(record: BackupRecord) -> Iterator[str]:

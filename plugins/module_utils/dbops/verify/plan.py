@@ -18,7 +18,7 @@ from ..repo.record import BackupRecord
 from ..repo.repository import Catalog, Entry, Repository, open_repository
 from ..repo.window import Interval
 from ..restore.edges import WalReader
-from ..restore.physical import needed_bytes
+from ..restore.space import needed_bytes
 from ..restore.target import Target, iso_micro
 from ..schema import one_of
 from ..settings import METHODS, Settings
