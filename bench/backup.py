@@ -14,6 +14,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import re
 import shutil
 import statistics
 import subprocess
@@ -50,7 +51,7 @@ def main() -> int:
     parser.add_argument("--size-gb", type=float, default=4.0)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--major", type=int, default=15)
-    parser.add_argument("--only", default="", metavar="WORD", help="the contenders whose names hold this word")
+    parser.add_argument("--only", default="", metavar="REGEX", help="the contenders with such names")
     parser.add_argument("--base", type=Path, default=Path("/var/tmp/dbops-bench"))
     options = parser.parse_args()
     found = [item for item in installations() if item.major == options.major]
@@ -112,7 +113,7 @@ def contest(server: LocalServer, base: Path, rounds: int, only: str) -> list[Con
     else:
         say("pgbackrest is not installed: not compared")
     contenders += [basebackup(server, base, "server-zstd:level=1,workers=2"), basebackup(server, base, "none")]
-    contenders = [item for item in contenders if only in item.name]
+    contenders = [item for item in contenders if re.search(only, item.name)]
     for _round in range(rounds):
         for contender in contenders:
             one_round(contender, server, base)
@@ -135,7 +136,8 @@ def one_round(contender: Contender, server: LocalServer, base: Path) -> None:
         shutil.rmtree(target)
     contender.clean()
     say(f"  {contender.name:32} backup {contender.backup_s[-1]:6.2f} s"
-        + (f"   restore {contender.restore_s[-1]:6.2f} s" if contender.restore else ""))  # fmt: skip
+        + (f"   restore {contender.restore_s[-1]:6.2f} s" if contender.restore else "")
+        + f"   peak {max(contender.peak_mib):4.0f} MiB")  # fmt: skip
 
 
 def timed(server: LocalServer, command: Sequence[str | Path]) -> tuple[float, float]:
