@@ -7,6 +7,7 @@ from __future__ import annotations
 import contextlib
 import os
 import pathlib
+import signal
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING
 
@@ -34,6 +35,17 @@ def pytest_configure() -> None:
         os.environ["PYTHONPATH"] = os.pathsep.join([str(COLLECTIONS), *known])
     os.environ["ANSIBLE_COLLECTIONS_PATH"] = str(COLLECTIONS)
     os.environ["ANSIBLE_INJECT_FACT_VARS"] = "false"
+    _let_what_we_start_be_stopped()
+
+
+def _let_what_we_start_be_stopped() -> None:
+    """Under nohup and in the background these signals are ignored, and so would every program be deaf to a test's.
+
+    A handler that does nothing keeps this process as it is, and is not inherited.
+    """
+    for number in (signal.SIGINT, signal.SIGHUP):
+        if signal.getsignal(number) is signal.SIG_IGN:
+            signal.signal(number, lambda *_received: None)
 
 
 @pytest.fixture(scope="session")
