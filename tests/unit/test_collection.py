@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import ast
 import pathlib
+import subprocess
 from typing import Any
 
 import pytest
@@ -115,3 +116,26 @@ def test_installing_the_collection_needs_no_other():
 def test_the_engine_carries_the_collections_version():
     init = assigned_strings(ROOT / "plugins/module_utils/dbops/__init__.py")
     assert init["__version__"] == load(ROOT / "galaxy.yml")["version"]
+
+
+def test_the_agent_installs_what_the_codecs_of_backups_and_of_archiving_need(tmp_path):
+    told = {
+        "nothing": ({}, {}, ["psycopg2", "zstandard"]),
+        "gzip": ({"codec": "gzip"}, {}, ["psycopg2"]),
+        "both": ({"codec": "lz4"}, {"codec": "zstd"}, ["psycopg2", "lz4", "zstandard"]),
+        "wal_default": ({"codec": "none"}, {"workers": 4}, ["psycopg2", "zstandard"]),
+        "wal_gzip": ({"codec": "lz4"}, {"codec": "gzip"}, ["psycopg2", "lz4"]),
+        "same": ({"codec": "zstd"}, {"codec": "zstd"}, ["psycopg2", "zstandard"]),
+    }
+    hosts = {
+        name: {"agent_compression": compression, "agent_archiving": archiving, "expected": expected}
+        for name, (compression, archiving, expected) in told.items()
+    }
+    (tmp_path / "hosts.yml").write_text(yaml.safe_dump({"all": {"hosts": hosts}}))
+    arguments = ["-i", "hosts.yml", "-c", "local", "-e", f"@{ROOT / 'roles/agent/vars/main.yml'}", "-m", "assert"]
+    done = subprocess.run(
+        ["ansible", "all", *arguments, "-a", "that='__agent_libraries == expected'"],
+        cwd=tmp_path, capture_output=True, text=True, check=False, timeout=120,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stdout
+    assert done.stdout.count("All assertions passed") == len(told)
