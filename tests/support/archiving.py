@@ -10,6 +10,7 @@ from __future__ import annotations
 import importlib.util
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -42,6 +43,7 @@ class Archiving:
     options: dict[str, Any] = field(default_factory=dict)
     optional: tuple[str, ...] = ()
     data_directory: Path | None = None  # what the settings say; None: nothing
+    encryption: dict[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         user = self.server.os_user
@@ -72,6 +74,7 @@ class Archiving:
                 {"name": name, "path": str(path), "required": name not in self.optional}
                 for name, path in self.repositories.items()
             ],
+            "encryption": self.encryption,
             "archiving": {"codec": self.codec, "linger_s": 1, "get_retry_s": 1, "timeout_s": 20, **self.options},
         }
         self.config.write_text(json.dumps(settings))
@@ -127,7 +130,8 @@ class Archiving:
 
     def stored(self, name: str, repository: str = "a") -> Path | None:
         found = list(self.repositories[repository].glob(f"main/wal/*/**/{name}.*"))
-        found = [path for path in found if path.name.rsplit(".", 1)[0] == name and not path.name.startswith(".")]
+        forms = re.compile(re.escape(name) + r"\.(zst|gz|lz4)(\.gpg|\.age)?")
+        found = [path for path in found if forms.fullmatch(path.name)]
         return found[0] if found else None
 
     def wait_until_stored(self, name: str, repository: str = "a") -> Path:

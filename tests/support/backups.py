@@ -25,14 +25,26 @@ def repository_settings(path: Path, **sections: Any) -> Settings:
 
 
 def backed_up(
-    settings: Settings, started: datetime, kind: str = "full", *, publish: bool = True, files: int = 3, **facts: Any
+    settings: Settings,
+    started: datetime,
+    kind: str = "full",
+    *,
+    publish: bool = True,
+    files: int = 3,
+    shape: Shape | None = None,
+    **facts: Any,
 ) -> str:
     """Store one backup of `files` little objects; its label."""
     repository = open_repository(settings)
     label = layout.label_for(started, kind)
+    shape = shape or Shape("gzip")
     objects = tuple(
         repository.put_object(
-            label, name, [f"{label} {name}".encode() * 50], Shape("gzip"), kind="base" if not number else "config"
+            label,
+            name,
+            [f"{label} {name}".encode() * 50],
+            shape or Shape("gzip"),
+            kind="base" if not number else "config",
         )
         for number, name in enumerate(["base.tar", *(f"{16384 + number}.tar" for number in range(files - 1))])
     )

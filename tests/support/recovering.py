@@ -37,17 +37,21 @@ class Protected:
 
     server: PgServer
     place: Path
+    encryption: dict[str, Any] = field(default_factory=dict)
     archiving: Archiving = field(init=False)
     settings: Settings = field(init=False)
 
     def __post_init__(self) -> None:
-        self.archiving = Archiving(self.server, self.place / "arc", {"a": self.place / "repo"})
+        self.archiving = Archiving(
+            self.server, self.place / "arc", {"a": self.place / "repo"}, encryption=self.encryption
+        )
         self.archiving.switch_on()
         self.server.start()
         self.server.sql("create table canary (n int primary key, at timestamptz not null default clock_timestamp())")
         self.settings = self.server.engine_settings(
             None,
             repositories=[{"name": "a", "path": str(self.place / "repo")}],
+            encryption=self.encryption,
             archiving={"codec": self.archiving.codec, "get_retry_s": 1, "timeout_s": 20, "linger_s": 2},
         )
 

@@ -110,9 +110,9 @@ def test_damage_is_corrupt_and_never_a_missing_key(keys, method, damage):
 def test_the_first_bytes_tell_whether_it_opens(keys, method, size):
     one, two = keys[f"{method} one"], keys[f"{method} two"]
     head = encrypted(one.settings, [os.urandom(size)])[:HEAD_BYTES]
-    cipher_named(method, encryption(one.opening)).check_opens(head, what="it")
+    cipher_named(method, encryption(one.opening)).check_opens(head)
     with pytest.raises(NoKey):
-        cipher_named(method, encryption(two.opening)).check_opens(head, what="it")
+        cipher_named(method, encryption(two.opening)).check_opens(head)
 
 
 def test_an_expired_key_encrypts_nothing_more_and_still_opens_what_it_did(maker):

@@ -24,6 +24,7 @@ from ..progress import Step
 from ..repo.record import BackupRecord, StoredObject, TablespaceRecord
 from ..settings import CompressionSettings
 from ..wal import proof
+from . import parent_manifest
 from .basebackup import BaseBackup, Options, base_backup
 from .inventory import config_archive, facts, inventory
 from .manifest import wal_range
@@ -54,6 +55,8 @@ def copy(work: Work, parent: Optional[BackupRecord]) -> BackupRecord:
                 running.wait()
         wal = wal_range(running.manifest_path, segment_size=work.server.segment_size)
         objects.append(_store_file(work, running.manifest_path, "backup_manifest", "manifest"))
+        if work.shape.cipher is not None:
+            parent_manifest.keep(work.settings, work.server.identity, work.label, running.manifest_path)
         objects.append(_store_file(work, running.wal_path, "pg_wal.tar", "wal"))
     stopped = datetime.now(timezone.utc)
     objects.extend(_store_surroundings(work))
@@ -128,8 +131,6 @@ def _store_surroundings(work: Work) -> Iterator[StoredObject]:
 def _fetch_manifest(work: Work, parent: BackupRecord, staging: str) -> str:
     """The parent's manifest as a file that the cluster's user can read; the server asks for all of it."""
     path = os.path.join(staging, "parent_manifest")
-    with open(path, "wb") as stream:
-        for chunk in work.repository.read_object(parent.label, parent.of_kind("manifest")[0]):
-            stream.write(chunk)
+    parent_manifest.fetch(work.settings, work.repository, parent, path)
     work.server.identity.give(path)
     return path

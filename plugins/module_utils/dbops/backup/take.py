@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta, timezone
 from typing import Any, Callable, Optional
 
+from ..codec.ciphers import cipher
 from ..errors import BadInput, Corrupt, DbopsError, Refused, ToolFailed, Unreachable
 from ..pg import server as pg_server
 from ..pg.connection import connected
@@ -26,7 +27,7 @@ from ..repo.several import Destinations, destinations
 from ..settings import Settings
 from ..store import AlreadyThere
 from ..store.several import PartlyStored
-from . import logical, physical
+from . import logical, parent_manifest, physical
 from .inventory import facts
 from .parent import FIRST_MAJOR, Facts, Summary, choose_parent
 from .work import Work
@@ -102,13 +103,14 @@ def plan(settings: Settings, request: Request, *, now: Optional[datetime] = None
     method = settings.backup.method
     left_out: list[str] = []
     goes_to = destinations(settings, request.repository, left_out.append)
+    key_warnings = _proven_keys(settings)
     server = pg_server.look(settings.connection, settings.host)
     catalog = goes_to.catalog()
     databases: tuple[str, ...] = ()
     estimate = server.size_bytes
     if method == "physical":
         server.require_replication()
-        kind, parent, why = _physical_kind(settings, server, catalog)
+        kind, parent, why = _physical_kind(settings, server, goes_to.primary, catalog)
     else:
         kind, parent, why = "dump", None, "asked for"
         databases, estimate = logical.estimate(settings, server)
@@ -134,7 +136,7 @@ def plan(settings: Settings, request: Request, *, now: Optional[datetime] = None
         databases=databases,
         estimated_bytes=estimate,
         free_bytes=goes_to.whole.store.free_bytes(),
-        warnings=(*left_out, *_warnings(goes_to, server, catalog, estimate)),
+        warnings=(*left_out, *key_warnings, *_warnings(goes_to, server, catalog, estimate)),
     )
 
 
@@ -200,8 +202,18 @@ def _as_requested(settings: Settings, request: Request) -> Settings:
     return replace(settings, backup=backup)
 
 
+def _proven_keys(settings: Settings) -> list[str]:
+    """Something is encrypted: an expired or missing key is told before a byte is copied."""
+    chosen = cipher(settings.encryption)
+    if chosen is None:
+        return []
+    chosen.key_ids()
+    return chosen.warnings()
+
+
 def _physical(plan: BackupPlan, goes_to: Destinations, catalog: Catalog, progress: Progress) -> BackupRecord:
-    kind, parent, _why = _physical_kind(plan.settings, plan.server, catalog)  # again: expiry may have run meanwhile
+    # again: expiry may have run meanwhile
+    kind, parent, _why = _physical_kind(plan.settings, plan.server, goes_to.primary, catalog)
     goes_to.keep_those_with(parent)
     try:
         return _finish(_work(plan, goes_to, progress, kind), lambda work: physical.copy(work, parent))
@@ -234,7 +246,9 @@ def _finish(work: Work, method: Callable[[Work], BackupRecord]) -> BackupRecord:
     return record
 
 
-def _physical_kind(settings: Settings, server: Server, catalog: Catalog) -> tuple[str, Optional[BackupRecord], str]:
+def _physical_kind(
+    settings: Settings, server: Server, repository: Repository, catalog: Catalog
+) -> tuple[str, Optional[BackupRecord], str]:
     if settings.backup.type == "full":
         return "full", None, "asked for"
     known = Facts(
@@ -246,8 +260,9 @@ def _physical_kind(settings: Settings, server: Server, catalog: Catalog) -> tupl
         restored=facts(server).get("restored", ""),
     )
     choice = choose_parent(catalog, known, max_chain=settings.backup.max_chain)
-    if choice.parent is None:
-        return "full", None, f"a full one instead of an incremental: {choice.reason}"
+    missing = parent_manifest.why_not(settings, repository, choice.parent) if choice.parent else choice.reason
+    if missing:
+        return "full", None, f"a full one instead of an incremental: {missing}"
     return "incremental", choice.parent, choice.reason
 
 

@@ -7,6 +7,7 @@ import argparse
 from typing import Any
 
 from ..repo import sync
+from . import rekey
 from .door import Answer, Door
 from .words import clean, size, table
 
@@ -25,6 +26,7 @@ def add(verbs: Any, common: argparse.ArgumentParser) -> None:
     copy.add_argument("--to", dest="target", metavar="NAME", help="bring only this one up to date")
     copy.add_argument("--plan", action="store_true", help="say what would be copied, and copy nothing")
     copy.set_defaults(verb=run_sync)
+    rekey.add(inner, common)
 
 
 def run_sync(door: Door) -> Answer:

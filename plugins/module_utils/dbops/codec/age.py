@@ -49,7 +49,7 @@ class Age:
     def decrypt(self, chunks: Iterable[bytes]) -> Iterator[bytes]:
         return through(self._reader(), _without_mark(chunks), _cannot_decrypt)
 
-    def check_opens(self, head: bytes, *, what: str) -> None:
+    def check_opens(self, head: bytes) -> None:
         for _chunk in self.decrypt([head]):
             return  # age hands nothing out before it has proven it
 

@@ -34,8 +34,8 @@ class Cipher(Protocol):
     def decrypt(self, chunks: Chunks) -> Iterator[bytes]:
         """NoKey when no private key here opens it, Corrupt when the bytes are damaged or end too early."""
 
-    def check_opens(self, head: bytes, *, what: str) -> None:
-        """Return when a key here opens the object of which these are the first HEAD_BYTES; NoKey names it otherwise."""
+    def check_opens(self, head: bytes) -> None:
+        """Return when a key here opens the object of which these are the first HEAD_BYTES; else NoKey."""
 
     def mark(self, note: bytes) -> bytes:
         """`note` as something that can stand before the encrypted bytes."""

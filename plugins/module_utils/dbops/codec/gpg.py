@@ -63,7 +63,7 @@ class Gpg:
             arguments += [*options, "--decrypt"]
             yield from through(arguments, chunks, _cannot_decrypt, pass_fds=descriptors, user=user)
 
-    def check_opens(self, head: bytes, *, what: str) -> None:
+    def check_opens(self, head: bytes) -> None:
         try:
             for _chunk in self.decrypt([head]):
                 return  # the session key was found; damage is found when all of it is read

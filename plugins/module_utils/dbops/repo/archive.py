@@ -19,6 +19,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import NamedTuple, Optional
 
+from ..codec.ciphers import HEAD_BYTES
 from ..codec.ciphers import SUFFIXES as CIPHER_SUFFIXES
 from ..codec.codecs import CODECS, codec_named
 from ..codec.stamp import STAMP_READ, stamp, stamp_encrypted, stamped
@@ -41,6 +42,11 @@ _FORMS = {
     if codec.suffix
     for encryption in (None, *CIPHER_SUFFIXES)
 }
+
+
+def encryption_of(key: str) -> Optional[str]:
+    """The method that a WAL file's key tells."""
+    return next((name for name, suffix in CIPHER_SUFFIXES.items() if key.endswith(suffix)), None)
 
 
 class Stored(enum.Enum):
@@ -170,6 +176,17 @@ class WalArchive:
     def content_of(self, name: WalName) -> Optional[str]:
         """The sha256 that the archived file claims for its content, None where it has none; NotFound as of `get`."""
         return self._content_of(self._locate(name)[0])
+
+    def why_locked(self, name: WalName) -> str:
+        """Why no key of this host opens the archived file; empty when one does, or none is needed."""
+        key, form = self._locate(name)
+        cipher = self.repository.cipher_of(form.encryption)
+        try:
+            if cipher is not None:
+                cipher.check_opens(b"".join(self.repository.store.get(key, length=HEAD_BYTES)))
+        except NoKey as error:
+            return error.message
+        return ""
 
     def is_known(self) -> bool:
         """Whether this repository has anything of this system at all; an empty mount point has not."""

@@ -4,6 +4,7 @@
 <root>/<cluster>/RECOVER.md
 <root>/<cluster>/backups/<label>/backup.json    written last: a backup exists when this does
 <root>/<cluster>/backups/<label>/<object>
+<root>/<cluster>/backups/<label>/rekeyed-<n>/   the same once more, encrypted anew; counts with rekeyed/<label>-<n>.json
 <root>/<cluster>/proofs/<label>/<UTC>.json      <root>/<cluster>/holds/<label>.json
 <root>/<cluster>/wal/<system identifier>/...    see archive.py
 <root>/<cluster>/adopted/<system identifier>.json
@@ -61,8 +62,17 @@ def generation_directory(generation: int) -> str:
     return f"rekeyed-{generation}/" if generation else ""
 
 
-def record(cluster: str, label: str) -> str:
-    return backup(cluster, label) + RECORD
+def record(cluster: str, label: str, generation: int = 0) -> str:
+    return stored_object(cluster, label, RECORD, generation)
+
+
+def rekeyed_markers(cluster: str) -> str:
+    return f"{cluster}/rekeyed/"
+
+
+def rekeyed(cluster: str, label: str, generation: int) -> str:
+    """From its presence on, the record of that generation is the backup's."""
+    return f"{rekeyed_markers(cluster)}{label}-{generation}.json"
 
 
 def holds(cluster: str) -> str:

@@ -87,13 +87,14 @@ class Repository:
         unreadable: dict[str, str] = {}
         # a stray directory is not ours, and never a backup
         labels = [label for label in self.store.children(layout.backups(self.cluster)) if layout.is_label(label)]
+        rekeyed = self._rekeyed_records()
         contents = self.store.read_many(layout.record(self.cluster, label) for label in labels)
         for label, (_key, content) in zip(labels, contents):
             if content is None:
                 unfinished.append(label)
                 continue
             try:
-                record = self._record(label, content)
+                record = self._record(label, rekeyed.get(label, content))
             except (Corrupt, Refused) as exc:
                 unreadable[label] = str(exc)
                 continue
@@ -102,7 +103,9 @@ class Repository:
         return Catalog(tuple(entries), tuple(unfinished), unreadable)
 
     def read_record(self, label: str) -> BackupRecord:
-        return self._record(label, b"".join(self.store.get(layout.record(self.cluster, layout.check_label(label)))))
+        key = layout.record(self.cluster, layout.check_label(label))
+        first = b"".join(self.store.get(key))
+        return self._record(label, self._rekeyed_records(label).get(label, first))
 
     def _record(self, label: str, content: Union[bytes, DbopsError]) -> BackupRecord:
         if isinstance(content, DbopsError):
@@ -225,6 +228,8 @@ class Repository:
             freed += item.size_bytes
         self.store.sweep(layout.backup(self.cluster, label))
         self.store.delete(layout.hold(self.cluster, label))
+        for key in self._rekeyed_markers(label):
+            self.store.delete(key)
         return freed
 
     def clean(self, labels: Iterable[str]) -> int:
@@ -253,6 +258,28 @@ class Repository:
             yield
 
     # -- below: how
+
+    def _rekeyed_markers(self, label: str = "") -> dict[str, tuple[str, int]]:
+        """Label and generation by key, of one backup or all of them."""
+        prefix = layout.rekeyed_markers(self.cluster)
+        found = {}
+        for item in self.store.list(prefix + (f"{label}-" if label else "")):
+            name, _dash, number = item.key[len(prefix) :].rpartition(".json")[0].rpartition("-")
+            if layout.is_label(name) and number.isdigit():
+                found[item.key] = (name, int(number))
+        return found
+
+    def _rekeyed_records(self, label: str = "") -> dict[str, Union[bytes, DbopsError]]:
+        """What counts instead of the first record, by label; see rekey.py."""
+        newest: dict[str, int] = {}
+        for name, generation in self._rekeyed_markers(label).values():
+            newest[name] = max(generation, newest.get(name, 0))
+        keys = {layout.record(self.cluster, name, generation): name for name, generation in newest.items()}
+        found: dict[str, Union[bytes, DbopsError]] = {}
+        for key, content in self.store.read_many(list(keys)):
+            missing = Corrupt(f"{key} in repository {self.name!r} is missing.", hint="Take it from another repository.")
+            found[keys[key]] = missing if content is None else content
+        return found
 
     def _proofs(self) -> dict[str, tuple[Optional[str], Optional[datetime]]]:
         """Level and time of each backup's newest passed proof, by label; what cannot be read proves nothing.

@@ -18,6 +18,7 @@ from ..pg.databases import Database, from_mapping, read_databases, strangers
 from ..pg.osuser import cluster_identity
 from ..pg.server import Server
 from ..pg.tools import Tools, find_tools
+from ..repo.readable import check_backups
 from ..repo.record import BackupRecord
 from ..repo.repository import Repository
 from ..repo.several import first_that_can
@@ -197,6 +198,7 @@ def _found_in(repository: Repository, request: Request) -> tuple[Repository, Bac
     twice = [name for name in wanted.values() if list(wanted.values()).count(name) > 1]
     if twice:
         raise BadInput(f"Two databases would become {twice[0]!r}.", hint="Give each its own target.")
+    check_backups(repository, [record])
     counts = _recorded_counts(repository, record)
     stored = {item.database: item for item in record.of_kind("database")}
     items = []

@@ -25,6 +25,7 @@ from ..pg.datadir import RESTORED, running_elsewhere
 from ..pg.osuser import Identity, cluster_identity
 from ..pg.tools import Tools, find_tools
 from ..progress import Meter, Progress, Step
+from ..repo.readable import check_backups
 from ..repo.record import BackupRecord
 from ..repo.repository import Catalog, Entry, Repository
 from ..repo.several import first_that_can, with_copies
@@ -135,6 +136,7 @@ def _plan(settings: Settings, request: Request, repository: Repository) -> Resto
         recovery = roll.recovery_for(settings, request, repository, catalog, identity, data.path)
         entry = catalog.entry(recovery.route.label)
     chain = tuple(catalog.chain(entry.record.label))
+    check_backups(repository, chain)
     tools = _tools(settings, request, entry.record, identity, len(chain) > 1)
     tablespaces = _tablespaces(entry.record, request, data, settings.host.data_directory)
     needed = require_space(chain, data, tablespaces.values())

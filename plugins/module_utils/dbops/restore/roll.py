@@ -4,20 +4,23 @@
 from __future__ import annotations
 
 import os
+import subprocess
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Optional
 
-from ..errors import BadInput, NotFound
+from ..errors import BadInput, NoKey, NotFound
 from ..pg import control
 from ..pg.osuser import Identity
 from ..pg.tools import Tools, find_tools
 from ..progress import Progress
 from ..repo.archive import WalArchive
-from ..repo.coverage import window_of
+from ..repo.coverage import Window, window_of
+from ..repo.readable import check_wal
 from ..repo.repository import Catalog, Repository
 from ..repo.restore_points import read_points
 from ..settings import Settings
 from ..wal.runnable import find_engine
-from .choose import choose
+from .choose import Route, choose
 from .edges import WalReader
 from .follow import Outcome, follow
 from .isolation import side_of
@@ -73,6 +76,8 @@ def recovery_for(
     with WalReader(archive, window, tools, cache=settings.state_path) as reader:
         points = read_points(repository, newest.system_identifier) if target.kind == "name" else []
         route = choose(target, window, reader, record=named, points=points)
+    if check_wal(repository, _needed(window, route)):
+        _check_may_read(settings, identity)
     side = side_of(settings, data_directory, request.port, request.socket_directory) if request.side else None
     return Recovery(
         route=route,
@@ -83,6 +88,36 @@ def recovery_for(
         side=side,
         engine=find_engine(request.lib_path),
     )
+
+
+def _needed(window: Window, route: Route) -> Iterator[str]:
+    """Where the WAL lies that replay will read, by key."""
+    line = window.line(route.timeline)
+    for place in window.between(line.path, route.start, route.until) if line else ():
+        if place in window.keys:
+            yield window.keys[place]
+
+
+def _check_may_read(settings: Settings, identity: Identity) -> None:
+    """restore_command runs as the server's OS user: what root can read is not enough."""
+    encryption = settings.encryption
+    files = [*encryption.identity_files, *filter(None, [encryption.passphrase_file, encryption.homedir])]
+    script = 'for file; do [ -r "$file" ] || { echo "$file"; exit 1; }; done'
+    done = subprocess.run(  # pylint: disable=ansible-bad-function  # no module at hand
+        ["/bin/sh", "-c", script, "sh", *files],
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        text=True,
+        cwd="/",
+        check=False,
+        **identity.for_subprocess(),
+    )
+    if done.returncode != 0:
+        raise NoKey(
+            f"The archived WAL is encrypted, and {identity.name}, as whom PostgreSQL will ask for it, cannot read "
+            f"{done.stdout.strip() or 'the keys'}.",
+            hint=f"Let {identity.name} read it for the time of the recovery (chown, mode 0600).",
+        )
 
 
 def replay(recovery: Recovery, tools: Tools, options: str, progress: Progress) -> Outcome:

@@ -34,15 +34,16 @@ class Way:
     required: bool
     seconds: Optional[float] = None  # None: it has not come back
     why: str = "it is not there"
+    locked: str = ""  # why its content could not be read back: no private key here
 
     def describe(self) -> dict[str, Any]:
-        back = self.seconds is not None
+        back = self.seconds is not None and not self.locked
         return {
             "repository": self.archive.name,
             "required": self.required,
             "readable": back,
             "seconds": self.seconds,
-            "why": None if back else self.why,
+            "why": None if back else self.locked or self.why,
         }
 
 
@@ -82,6 +83,12 @@ def prove(settings: Settings, *, timeout_s: int) -> dict[str, Any]:
         "seconds": round(time.monotonic() - started, 3),
         "repositories": [way.describe() for way in ways],
         "warnings": [
+            f"Segment {name.text} is in repository {way.archive.name!r}, with the checksum of its content at its head, "
+            f"and was not read back: {way.locked}"
+            for way in ways
+            if way.locked
+        ]
+        + [
             f"Segment {name.text} is not in the optional repository {way.archive.name!r} yet: {way.why}."
             for way in waiting
         ],
@@ -106,6 +113,10 @@ def _finished_segment(server: Surroundings) -> WalName:
 def _look(way: Way, name: WalName, path: str, started: float) -> None:
     try:
         if not way.archive.has(name):
+            return
+        way.locked = way.archive.why_locked(name)
+        if way.locked:
+            way.seconds = round(time.monotonic() - started, 3)
             return
         outcome = fetch([way.archive], name, path)
     except DbopsError as exc:
