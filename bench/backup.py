@@ -165,7 +165,9 @@ def timed(server: LocalServer, command: Sequence[str | Path]) -> tuple[float, fl
     return time.monotonic() - started, usage.ru_maxrss / 1024
 
 
-def dbops(server: LocalServer, base: Path, name: str, compression: dict[str, object]) -> Contender:
+def dbops(
+    server: LocalServer, base: Path, name: str, compression: dict[str, object], **sections: dict[str, object]
+) -> Contender:
     repository = base / "out-dbops"
     config = base / f"{name.replace(' ', '-')}.json"
     settings = {
@@ -178,6 +180,7 @@ def dbops(server: LocalServer, base: Path, name: str, compression: dict[str, obj
         },
         "repositories": [{"name": "local", "path": str(repository)}],
         "compression": compression,
+        **sections,
     }
     config.write_text(json.dumps(settings), encoding="utf-8")
     engine = ROOT / "plugins" / "module_utils"

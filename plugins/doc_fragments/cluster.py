@@ -97,3 +97,40 @@ options:
         type: str
         choices: [auto, always, never]
 """
+
+    ENCRYPTION = r"""
+options:
+  encryption:
+    description:
+      - How new objects are encrypted, and which keys open those that are there. What is not given is what the settings
+        file says.
+      - To write, public keys are enough. What opens the objects is needed only where something is restored.
+    type: dict
+    suboptions:
+      method:
+        description: What new objects are encrypted with. The engine's own default is V(none).
+        type: str
+        choices: [none, gpg, age]
+      recipients:
+        description:
+          - Who is to read them. With V(gpg) fingerprints of public keys in O(encryption.homedir), with V(age)
+            recipients that begin with C(age1), C(ssh-ed25519) or C(ssh-rsa).
+        type: list
+        elements: str
+      recipient_files:
+        description: Files with one exported public key each for V(gpg), or with one recipient in a line for V(age).
+        type: list
+        elements: path
+      identity_files:
+        description:
+          - Files with private keys. Exported gpg keys, age identities and SSH keys may stand together, so that an
+            archive with objects of several methods and generations of keys can be read.
+        type: list
+        elements: path
+      homedir:
+        description: A GnuPG home directory with public keys, with private keys, or with an agent that holds them.
+        type: path
+      passphrase_file:
+        description: A file with the passphrase of the gpg private keys in its first line.
+        type: path
+"""

@@ -28,6 +28,7 @@ from .dbops.pg.connection import password_in_passfile
 from .dbops.pg.osuser import cluster_identity
 from .dbops.progress import Silent, StatusFile, Step
 from .dbops.settings import ConnectionSettings, Settings
+from .dbops.settings_encryption import ENCRYPTIONS
 
 # What the agent role installs. A host without it is fine: a module brings the engine along.
 AGENT = "/usr/local/lib/dbops/dbops/__init__.py"
@@ -69,6 +70,19 @@ HOST: dict[str, Any] = {
     "bin_dir": {"type": "path"},
     "data_directory": {"type": "path"},
     "state_path": {"type": "path"},
+}
+ENCRYPTION: dict[str, Any] = {
+    "encryption": {
+        "type": "dict",
+        "options": {
+            "method": {"type": "str", "choices": list(ENCRYPTIONS)},
+            "recipients": {"type": "list", "elements": "str"},
+            "recipient_files": {"type": "list", "elements": "path"},
+            "identity_files": {"type": "list", "elements": "path", "no_log": False},  # paths, and no keys
+            "homedir": {"type": "path"},
+            "passphrase_file": {"type": "path", "no_log": False},
+        },
+    },
 }
 COMPRESSION: dict[str, Any] = {
     "compression": {
@@ -163,6 +177,7 @@ class DbopsModule:
             "connection": connection,
             "host": self.given(*HOST),
             "compression": _without_none(self.params.get("compression") or {}),
+            "encryption": _without_none(self.params.get("encryption") or {}),
             **{name: _without_none(section) for name, section in sections.items()},
         }
         return engine_settings.load(self.params["cluster"], path=self.params["config"], overrides=overrides)

@@ -83,6 +83,7 @@ extends_documentation_fragment:
   - dbops.postgres.attributes.progress
   - dbops.postgres.cluster
   - dbops.postgres.cluster.host
+  - dbops.postgres.cluster.encryption
   - dbops.postgres.cluster.compression
   - dbops.postgres.connection
 attributes:
@@ -365,7 +366,7 @@ stderr_tail:
   sample: 'pg_basebackup: error: could not write to file: No space left on device'
 """
 
-from ..module_utils._module import COMPRESSION, CONNECTION, HOST, DbopsModule
+from ..module_utils._module import COMPRESSION, CONNECTION, ENCRYPTION, HOST, DbopsModule
 from ..module_utils.dbops.backup import take
 from ..module_utils.dbops.schema import duration_s
 
@@ -392,6 +393,7 @@ def main() -> None:
             **COMPRESSION,
             **CONNECTION,
             **HOST,
+            **ENCRYPTION,
         }
     )
     with module.session(backup=module.given(*DEFAULTS)) as (settings, progress):

@@ -208,6 +208,7 @@ extends_documentation_fragment:
   - dbops.postgres.attributes.progress
   - dbops.postgres.cluster
   - dbops.postgres.cluster.host
+  - dbops.postgres.cluster.encryption
   - dbops.postgres.connection
 attributes:
   check_mode:
@@ -629,7 +630,7 @@ stderr_tail:
 
 from typing import Any, Optional
 
-from ..module_utils._module import CONNECTION, HOST, DbopsModule
+from ..module_utils._module import CONNECTION, ENCRYPTION, HOST, DbopsModule
 from ..module_utils.dbops.errors import BadInput
 from ..module_utils.dbops.progress import Progress
 from ..module_utils.dbops.restore import logical, physical
@@ -694,6 +695,7 @@ def main() -> None:
             **LOGICAL,
             **CONNECTION,
             **HOST,
+            **ENCRYPTION,
         },
         mutually_exclusive=[("label", "before", "file"), ("in_place", "file")],
     )

@@ -88,6 +88,7 @@ extends_documentation_fragment:
   - dbops.postgres.attributes.progress
   - dbops.postgres.cluster
   - dbops.postgres.cluster.host
+  - dbops.postgres.cluster.encryption
 attributes:
   check_mode:
     support: full
@@ -317,7 +318,7 @@ error_code:
   sample: could_not_verify
 """
 
-from ..module_utils._module import HOST, DbopsModule
+from ..module_utils._module import ENCRYPTION, HOST, DbopsModule
 from ..module_utils.dbops.verify.plan import Request
 from ..module_utils.dbops.verify.run import verify
 from ..module_utils.dbops.verify.verdict import LEVELS
@@ -345,6 +346,7 @@ def main() -> None:
             },
             "fail_on_verdict": {"type": "bool", "default": True},
             **HOST,
+            **ENCRYPTION,
         }
     )
     with module.session(verify=module.given("assertions")) as (settings, progress):

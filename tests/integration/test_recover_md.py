@@ -6,11 +6,21 @@ from __future__ import annotations
 import os
 import re
 import shutil
+from pathlib import Path
 
 import pytest
 
 from ansible_collections.dbops.postgres.plugins.module_utils.dbops.backup import take
+from ansible_collections.dbops.postgres.plugins.module_utils.dbops.codec.ciphers import cipher
+from ansible_collections.dbops.postgres.plugins.module_utils.dbops.codec.stream import Shape
+from ansible_collections.dbops.postgres.plugins.module_utils.dbops.pg.walfile import wal_name
+from ansible_collections.dbops.postgres.plugins.module_utils.dbops.progress import Silent
+from ansible_collections.dbops.postgres.plugins.module_utils.dbops.repo import rekey
+from ansible_collections.dbops.postgres.plugins.module_utils.dbops.repo.archive import WalArchive, pack
+from ansible_collections.dbops.postgres.plugins.module_utils.dbops.repo.repository import open_repository
+from ansible_collections.dbops.postgres.plugins.module_utils.dbops.settings import from_mapping
 from tests.support.dumps import dumped
+from tests.support.keys import KeyMaker
 from tests.support.physical import (
     add_rows,
     add_tablespace,
@@ -22,8 +32,9 @@ from tests.support.physical import (
 )
 from tests.support.servers import ProgramFailed, cluster_hashes, content_hashes, differences
 
-TOOLS = ["sh", "cat", "chmod", "cut", "date", "grep", "gzip", "ls", "ln", "lz4", "mkdir", "rm", "sed", "sha256sum",
-         "tar", "zstd"]  # fmt: skip
+TOOLS = ["sh", "cat", "chmod", "cut", "date", "grep", "gzip", "head", "ls", "ln", "lz4", "mkdir", "mv", "rm", "sed",
+         "sha256sum", "tail", "tar", "zstd"]  # fmt: skip
+KEY_TOOLS = ["age", "gpg", "gpgconf"]
 CODECS = ["none", "gzip", "lz4", "zstd"]
 
 
@@ -32,7 +43,7 @@ def by_hand(server, settings, place):
     """Run blocks of RECOVER.md by their tags, in the repository, as the server's user, with shell variables set."""
     program_directory = place / "bin"
     program_directory.mkdir()
-    for tool in TOOLS:
+    for tool in [*TOOLS, *KEY_TOOLS]:
         found = shutil.which(tool)
         assert found, f"{tool} is needed for this test: .ci/run installs it"
         (program_directory / tool).symlink_to(found)
@@ -176,3 +187,60 @@ def test_a_restore_by_the_engine_and_one_by_hand_are_the_same(server, settings, 
         return {str(path.relative_to(top)) for path in top.rglob("*")}
 
     assert files(place / "engine") == files(new / "data")
+
+
+@pytest.fixture
+def keys(server, place):
+    """A pair of each method; what RECOVER.md has one set so that its private key is found."""
+    maker = KeyMaker(place / "keys")
+    home = server.os_user.own_directory(place / "gnupg")
+    made = {"gpg": (maker.gpg("hand"), {"export GNUPGHOME": home}), "age": (maker.age("hand"), {})}
+    for pair, _variables in made.values():
+        os.chown(pair.secret, server.os_user.uid, server.os_user.gid)
+    server.os_user.run(["gpg", "--homedir", home, "--batch", "--quiet", "--import", made["gpg"][0].secret])
+    made["age"][1]["IDENTITY"] = made["age"][0].secret
+    yield made
+    server.os_user.run(["gpgconf", "--homedir", home, "--kill", "gpg-agent"])
+
+
+@pytest.mark.parametrize(("method", "codec"), [("gpg", "zstd"), ("age", "zstd"), ("age", "none")])
+def test_an_encrypted_backup_of_every_method(server, repository_path, place, new, by_hand, keys, method, codec):
+    pair, variables = keys[method]
+    settings = server.engine_settings(repository_path, compression={"codec": codec}, encryption=pair.settings)
+    record = taken(settings)
+    before = cluster_hashes(server)
+    said = by_hand("check", "full", "verify", LABEL=record.label, TARGET=new / "data", **variables)
+    assert said.count("good") == len(record.objects)
+    dump = dumped(settings)
+    name = next(item.name for item in dump.objects if item.database == "shop").partition(".dump")[0] + ".dump"
+    server.os_user.own_directory(new / "work")
+    exported = {"PGHOST": server.sockets, "PGPORT": server.port, "PGUSER": "postgres"}
+    variables.update({f"export {key}": value for key, value in exported.items()})
+    by_hand("dump", LABEL=dump.label, FILE=name, NEW="shop2", WORK=new / "work", **variables)
+    assert differences(content_hashes(server, "shop"), content_hashes(server, "shop2")) == []
+    server.kill()
+    assert_same_content(server, new / "data", place / "over", before)
+
+
+def test_a_backup_that_was_encrypted_anew(server, settings, place, new, by_hand, keys):
+    record = taken(settings)
+    before = cluster_hashes(server)
+    pair, variables = keys["gpg"]
+    rekeying = server.engine_settings(Path(settings.repositories[0].path), encryption=pair.settings)
+    rekey.run(rekey.plan(rekeying), Silent())
+    by_hand("check", "full", "verify", LABEL=f"{record.label}/rekeyed-1", TARGET=new / "data", **variables)
+    server.kill()
+    assert_same_content(server, new / "data", place / "over", before)
+
+
+@pytest.mark.parametrize("method", ["gpg", "age", None])
+def test_an_archived_segment(server, settings, new, by_hand, keys, method):
+    taken(settings)
+    pair, variables = keys[method] if method else (None, {})
+    chosen = cipher(from_mapping({"cluster": "main", "encryption": pair.settings}).encryption) if pair else None
+    archive = WalArchive(open_repository(settings), "73")
+    for name in ("000000010000000000000001", "00000002.history"):
+        content = [name.encode() * 1000]
+        archive.put_packed(pack(wal_name(name), content, Shape("zstd", cipher=chosen)))
+        by_hand("wal", SYSTEM="73", SEGMENT=name, OUTPUT=new / name, **variables)
+        assert (new / name).read_bytes() == content[0]

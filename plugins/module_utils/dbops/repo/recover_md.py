@@ -6,7 +6,8 @@ from __future__ import annotations
 _TEXT = r"""# How to recover cluster `@CLUSTER@` by hand
 
 This directory was written by dbops.postgres. You do not need that software to recover: `tar`, `sha256sum`, the
-decompressor that a file's ending names (`.zst` zstd, `.gz` gzip, `.lz4` lz4) and PostgreSQL's own programs are enough.
+decompressor that a file's ending names (`.zst` zstd, `.gz` gzip, `.lz4` lz4) and PostgreSQL's own programs are enough;
+for files that end in `.gpg` or `.age` also that program, and a private key of one of those they were encrypted for.
 Work as the OS user that PostgreSQL runs as. Never work in the old data directory: move it aside first.
 
 `backups/` holds one directory per backup. A directory **without** `backup.json` is an unfinished backup: leave it.
@@ -16,21 +17,39 @@ gives for each file its `stored` size and sha256.
 All commands below start here, in the directory of this file, and need this function:
 
 ```sh setup
-plain() {  # one stored file, decompressed, whatever it was compressed with
-  for file in "$1" "$1".zst "$1".gz "$1".lz4; do
+plain() {  # one stored file, decrypted and decompressed, whatever was done to it
+  for file in "$1" "$1".zst "$1".gz "$1".lz4 "$1".gpg "$1".*.gpg "$1".age "$1".*.age; do
     [ -f "$file" ] || continue
-    case "$file" in
-      *.zst) zstd -dc --long=31 "$file" ;;
-      *.gz) gzip -dc "$file" ;;
-      *.lz4) lz4 -dc "$file" ;;
-      *) cat "$file" ;;
+    packed=${file%.gpg} packed=${packed%.age}
+    case "$packed" in
+      *.zst) opened "$file" | zstd -dc --long=31 ;;
+      *.gz) opened "$file" | gzip -dc ;;
+      *.lz4) opened "$file" | lz4 -dc ;;
+      *) opened "$file" ;;
     esac
     return
   done
   echo "there is no $1" >&2
   return 1
 }
+opened() {  # one stored file, decrypted if its ending says that it is encrypted
+  case "$1" in
+    *.gpg) gpg --quiet --decrypt "$1" ;;
+    *.age)
+      first=1 # archived WAL has a line of its own before what is age's
+      if [ "$(head -c 6 "$1")" = dbops: ]; then first=2; fi
+      tail -n +"$first" "$1" | age --decrypt --identity "$IDENTITY"
+      ;;
+    *) cat "$1" ;;
+  esac
+}
 ```
+
+**If files are encrypted** (`backup.json` says `"encryption"` and, in `keys`, for whom): for `.gpg` import the private
+key first (`gpg --import`), for `.age` set `IDENTITY` to the file of the private key. A wrong key says so.
+
+**If a backup has a directory `rekeyed-1`** (or 2, 3, …) with a `backup.json` in it, it was encrypted anew: the highest
+number counts, and `LABEL` is then for instance `20261122T130500Z-full/rekeyed-1`.
 
 ## Is it whole?
 
@@ -107,6 +126,20 @@ plain backups/"$last"/pg_wal.tar | tar -x -p -C "$TARGET"/pg_wal
 ```
 
 Verify and start it as a full one. When it runs, `WORK` can go.
+
+## Archived WAL
+
+To go further than the backup itself, have the server fetch WAL from here: before its first start make a script of this
+and name it as `restore_command`. `SYSTEM` is the directory below `wal/` that `backup.json` has as `system_identifier`.
+
+```sh wal
+# SEGMENT is what PostgreSQL asks for (%f), OUTPUT where it wants it (%p)
+case "$SEGMENT" in *.history) directory= ;; *) directory=$(echo "$SEGMENT" | cut -c 1-16)/ ;; esac
+plain wal/"$SYSTEM"/"$directory$SEGMENT" > "$OUTPUT".part && mv "$OUTPUT".part "$OUTPUT"
+```
+
+An empty `recovery.signal` must lie in `TARGET`. See "Continuous Archiving and Point-in-Time Recovery" in PostgreSQL's
+manual.
 
 ## A logical backup (`…-dump`)
 
