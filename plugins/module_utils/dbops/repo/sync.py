@@ -276,6 +276,10 @@ class _Run:
         raw = b"".join(source.store.get(layout.record(source.cluster, record.label)))
         if source.read_record(record.label) != record:
             raise Refused(f"Backup {record.label} changed in {source.name!r}.", hint="Find out who did that.")
+        generation = max((item.generation for item in record.objects), default=0)
+        if generation:  # encrypted anew, see rekey.py: its own record is what counts
+            for key in (layout.record, layout.rekeyed):
+                self._small(key(target.cluster, record.label, generation))
         _put_small(target, layout.record(target.cluster, record.label), raw)
 
     def _object(self, record: BackupRecord, item: StoredObject) -> None:
