@@ -17,6 +17,7 @@ from typing import Any, Optional
 from .errors import BadInput, NotFound, Unreachable
 from .schema import between, build, one_of, overlay
 from .settings_encryption import EncryptionSettings
+from .settings_health import HealthSettings
 from .settings_migrations import MigrationSettings
 from .settings_repositories import RepositorySettings as RepositorySettings
 from .settings_retention import RetentionSettings as RetentionSettings
@@ -170,6 +171,7 @@ class Settings:
     encryption: EncryptionSettings = field(default_factory=EncryptionSettings)
     verify: VerifySettings = field(default_factory=VerifySettings)
     migrations: MigrationSettings = field(default_factory=MigrationSettings)
+    health: HealthSettings = field(default_factory=HealthSettings)
 
     def check(self) -> None:
         check_cluster(self.cluster)
