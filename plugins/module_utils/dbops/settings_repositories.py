@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from typing import Optional
 
 from .errors import BadInput
-from .schema import between, one_of
+from .schema import between, duration_s, one_of
 from .settings_retention import RetentionSettings
 
 TYPES = ("local", "s3", "gcs", "azure")
@@ -140,6 +140,24 @@ class AzureSettings:
 
 
 @dataclass(frozen=True)
+class LockSettings:
+    """What the cloud itself keeps from being deleted or replaced: S3 Object Lock, GCS retention, Azure immutability.
+
+    Without `period` it is worked out: retention.keep_within, and `full_interval` for the full backup before that.
+    """
+
+    mode: str = "governance"  # compliance: nobody at all can end it early, not even the account's owner
+    period: Optional[str] = None  # a duration such as 21d, from the moment of writing
+    full_interval: str = "7d"  # the longest time between two full backups
+
+    def check(self) -> None:
+        one_of("lock.mode", self.mode, ("governance", "compliance"))
+        for name in ("period", "full_interval"):
+            if getattr(self, name) is not None and not duration_s(getattr(self, name), f"lock.{name}"):
+                raise BadInput(f"lock.{name} cannot be nothing.", hint="Leave `lock` out to switch it off.")
+
+
+@dataclass(frozen=True)
 class RepositorySettings:
     """`path` is for type local; every other type has its options under its own name."""
 
@@ -148,6 +166,7 @@ class RepositorySettings:
     path: str = ""
     required: bool = True  # False: backups and WAL are accepted without it, and follow later
     retention: Optional[RetentionSettings] = None  # None: as `retention` says for all
+    lock: Optional[LockSettings] = None  # None: who may write there may delete, as far as the cloud lets him
     s3: Optional[S3Settings] = None
     gcs: Optional[GcsSettings] = None
     azure: Optional[AzureSettings] = None
@@ -164,6 +183,11 @@ class RepositorySettings:
             raise BadInput(
                 f"Repository {self.name!r} is of type {self.type} and has a path.",
                 hint=f"Set repositories[].{self.type}.prefix instead.",
+            )
+        if self.type == "local" and self.lock is not None:
+            raise BadInput(
+                f"Repository {self.name!r} is a directory, which cannot lock what it holds.",
+                hint="Leave `lock` out, or use a bucket; see docs/repositories.md.",
             )
         for other in TYPES[1:]:
             there = getattr(self, other) is not None

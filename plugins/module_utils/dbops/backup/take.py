@@ -155,6 +155,7 @@ def run(plan: BackupPlan, progress: Progress) -> dict[str, Any]:
             record = _finish(_work(plan, goes_to, progress, "dump"), logical.dump)
         else:
             record = _physical(plan, goes_to, catalog, progress)
+        goes_to.lock_chain(record)
     caught_up = _catch_up(plan, goes_to, progress)
     return {
         "changed": True,

@@ -6,7 +6,9 @@ from __future__ import annotations
 import argparse
 from typing import Any
 
+from ..errors import DbopsError
 from ..repo import sync
+from ..repo.check import FAIL, check
 from . import rekey
 from .door import Answer, Door
 from .words import clean, size, table
@@ -27,6 +29,14 @@ def add(verbs: Any, common: argparse.ArgumentParser) -> None:
     copy.add_argument("--plan", action="store_true", help="say what would be copied, and copy nothing")
     copy.set_defaults(verb=run_sync)
     rekey.add(inner, common)
+    probe = inner.add_parser(
+        "check",
+        parents=[common],
+        help="what these credentials can do there: list, write, read, decrypt, and not delete",
+        description="Probe every repository with a small object of its own. Exit code 1 when a probe failed; what "
+        "could not be verified is said, and is no pass.",
+    )
+    probe.set_defaults(verb=run_check)
 
 
 def run_sync(door: Door) -> Answer:
@@ -40,3 +50,17 @@ def run_sync(door: Door) -> Answer:
     numbers = ("BACKUPS", "WAL FILES", "STORED")
     shown = ["", table(("FROM", "TO", *numbers), rows, right=numbers)] if plans.needed else []
     return Answer(data, "\n".join([clean(data["msg"]), *shown]))
+
+
+def run_check(door: Door) -> Answer:
+    data = check(door.settings(), repository=door.args.repository)
+    rows = [[item["repository"], item["probe"], item["verdict"], item["detail"]] for item in data["checks"]]
+    lines = [table(("REPOSITORY", "PROBE", "VERDICT", "WHAT WAS SEEN"), rows), ""]
+    lines += [
+        f"{clean(item['repository'])}: {clean(item['probe'])}: {clean(item['advice'])}"
+        for item in data["checks"]
+        if item["advice"]
+    ]
+    if data["verdict"] == FAIL:
+        raise DbopsError("\n".join([clean(data["msg"]), *lines]), hint="Mend what failed, then check again.")
+    return Answer(data, "\n".join([*lines, clean(data["msg"])]))

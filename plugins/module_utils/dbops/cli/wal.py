@@ -13,7 +13,7 @@ from typing import Any
 
 from ..progress import duration
 from ..repo.ownership import adopt as adopt_system
-from ..repo.repository import Repository
+from ..repo.repository import open_repository
 from ..settings import Settings, default_file
 from ..wal import scripts
 from ..wal.status import cluster_of_settings, status
@@ -84,5 +84,5 @@ def print_script(door: Door) -> Answer:
 
 
 def _adopt(settings: Settings, name: str, system: str, reason: str) -> bool:
-    repository = Repository(settings.repository(name), settings.cluster, encryption=settings.encryption)
+    repository = open_repository(settings, name)
     return adopt_system(repository, system, by=getpass.getuser(), reason=reason, now=datetime.now(timezone.utc))

@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
 from datetime import datetime, timezone
 from typing import Any, Optional
@@ -12,7 +12,8 @@ from ..errors import DbopsError, Refused
 from ..progress import Meter, Progress
 from ..settings import RetentionSettings, Settings
 from . import layout, retention
-from .expire_wal import WalExpiry, decide_wal
+from .expire_wal import WalExpiry, decide_wal, unlocked
+from .immutability import locked_until, period
 from .record import BackupRecord, iso
 from .repository import Catalog, Entry, Repository, open_repository
 
@@ -165,6 +166,9 @@ def _decide(settings: Settings, repository: Repository, now: datetime) -> Expire
     held = repository.held()
     policy = policy_of(_rules(settings, repository))
     decided = retention.plan(candidates(catalog), policy, now)
+    locked = _locked(repository, decided.delete_order)
+    if locked:
+        decided = retention.plan(candidates(catalog, locked), policy, now)
     entries = {entry.record.label: entry for entry in catalog.entries}
     lines = [Line(item.label, item.keep, item.reasons, entries[item.label]) for item in decided.decisions]
     for label, why in catalog.unreadable.items():
@@ -180,12 +184,17 @@ def _decide(settings: Settings, repository: Repository, now: datetime) -> Expire
         remaining=decided.remaining,
         window_start=decided.window_start,
         warnings=tuple(_warnings(catalog, held)),
-        wal=decide_wal(
+        wal=unlocked(
             repository,
-            catalog,
-            {line.label for line in lines if line.keep},
-            decided.window_start,
-            has_rules=policy.has_rules,
+            decide_wal(
+                repository,
+                catalog,
+                {line.label for line in lines if line.keep},
+                decided.window_start,
+                has_rules=policy.has_rules,
+            ),
+            lasting=period(repository.settings, _rules(settings, repository)),
+            now=now,
         ),
     )
 
@@ -200,7 +209,15 @@ def policy_of(rules: RetentionSettings) -> retention.Policy:
     return retention.Policy(keep_within_s=rules.keep_within_s(), **numbers)
 
 
-def candidates(catalog: Catalog) -> list[retention.Candidate]:
+def _locked(repository: Repository, labels: Iterable[str]) -> dict[str, str]:
+    """Why the store itself would not let these go, by label. They are skipped, and so is what they rest on."""
+    if repository.settings.lock is None:
+        return {}
+    ends = {label: locked_until(repository.store, repository.cluster, label) for label in labels}
+    return {label: f"locked until {iso(until)} by the repository itself" for label, until in ends.items() if until}
+
+
+def candidates(catalog: Catalog, locked: Optional[Mapping[str, str]] = None) -> list[retention.Candidate]:
     """The readable ones. An unreadable one's children then miss their parent in the listing, and stay for that."""
     pinned = _pinned(catalog)
     return [
@@ -215,10 +232,14 @@ def candidates(catalog: Catalog) -> list[retention.Candidate]:
             databases=entry.record.databases,
             held=entry.held,
             proven=entry.proven_level is not None,
-            pinned=tuple(pinned.get(entry.record.label, ())),
+            pinned=(*pinned.get(entry.record.label, ()), *_one(locked, entry.record.label)),
         )
         for entry in catalog.entries
     ]
+
+
+def _one(locked: Optional[Mapping[str, str]], label: str) -> Iterable[str]:
+    return (locked[label],) if locked and label in locked else ()
 
 
 def _pinned(catalog: Catalog) -> dict[str, list[str]]:

@@ -4,11 +4,11 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator
-from dataclasses import dataclass
-from datetime import datetime
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
 from typing import Any, Optional
 
-from . import wal_retention
+from . import layout, wal_retention
 from .coverage import Window, base_of, windows
 from .repository import Catalog, Repository
 
@@ -43,6 +43,18 @@ class WalExpiry:
                 for run in self.runs
             ],
         }
+
+
+def unlocked(
+    repository: Repository, decided: tuple[WalExpiry, ...], *, lasting: Optional[timedelta], now: datetime
+) -> tuple[WalExpiry, ...]:
+    """Without the segments that the store itself still keeps: a lock lasts from the moment of writing."""
+    if lasting is None or not any(item.delete for item in decided):
+        return decided
+    free = {
+        item.key for item in repository.store.list(layout.wal(repository.cluster)) if item.modified + lasting <= now
+    }
+    return tuple(replace(item, delete=tuple(key for key in item.delete if key in free)) for item in decided)
 
 
 def decide_wal(

@@ -17,6 +17,7 @@ from ..settings import RepositorySettings, Settings
 from ..settings_encryption import EncryptionSettings
 from ..store import AlreadyThere, Store, open_store
 from . import layout
+from .immutability import lock_new_objects
 from .record import BackupRecord, StoredObject, from_iso, from_json, iso, to_json
 
 
@@ -301,7 +302,10 @@ class Repository:
 
 
 def open_repository(settings: Settings, name: Optional[str] = None) -> Repository:
-    return Repository(settings.repository(name), settings.cluster, encryption=settings.encryption)
+    item = settings.repository(name)
+    opened = Repository(item, settings.cluster, encryption=settings.encryption)
+    lock_new_objects(opened.store, item, settings.retention_of(item), settings.cluster)
+    return opened
 
 
 def _object_of(content: Union[bytes, DbopsError]) -> dict[str, Any]:

@@ -13,6 +13,7 @@ from ..errors import BadInput, Busy, Corrupt, DbopsError, NotFound, Refused, Unr
 from ..settings import Settings
 from ..store.several import Member, Several
 from . import layout
+from .immutability import lock_chain
 from .record import BackupRecord
 from .repository import Catalog, Repository, open_repository
 
@@ -105,6 +106,18 @@ class Destinations:
             if not has:
                 self.behind.add(member.name)
                 self.drop(member, f"It lacks {parent.label}, which this backup rests on.")
+
+    def lock_chain(self, record: BackupRecord) -> None:
+        """What a published incremental rests on is locked for as long as itself, wherever there are locks."""
+        if record.parent is None:
+            return
+        parent = record.parent
+
+        def lock(member: Repository) -> None:
+            if member.settings.lock is not None:
+                lock_chain(member.store, member.cluster, member.catalog().chain(parent))
+
+        self.each(lock)
 
     def _lost(self, name: str, why: str) -> None:
         self._warn(f"Repository {name!r} is left out of this backup, and lags behind: {why}")

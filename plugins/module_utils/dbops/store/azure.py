@@ -8,6 +8,7 @@ import contextlib
 import os
 import threading
 from collections.abc import Sequence
+from datetime import datetime
 from typing import Any, Optional
 
 from ..errors import BadInput, MissingLibrary, NotFound, Unreachable
@@ -101,6 +102,23 @@ class AzureBucket:
             if getattr(exc, "error_code", "") != "BlobNotFound":
                 raise
 
+    def retain(self, key: str, until: datetime, *, compliance: bool) -> None:
+        from azure.storage.blob import ImmutabilityPolicy
+
+        policy = ImmutabilityPolicy(expiry_time=until, policy_mode="Locked" if compliance else "Unlocked")
+        self.container.get_blob_client(key).set_immutability_policy(policy)
+
+    def retained(self, key: str) -> Optional[datetime]:
+        policy = self.container.get_blob_client(key).get_blob_properties().immutability_policy
+        until: Optional[datetime] = policy.expiry_time if policy else None
+        return until
+
+    def expunge(self, key: str) -> None:
+        for blob in self.container.list_blobs(name_starts_with=key, include=["versions"]):
+            if blob.name == key:
+                one = self.container.get_blob_client(key, version_id=blob.version_id)
+                one.delete_blob()
+
     def unfinished(self, prefix: str) -> Sequence[tuple[str, str]]:
         whole = {item.name for item in self.container.list_blobs(name_starts_with=prefix)}
         every = self.container.list_blobs(name_starts_with=prefix, include=["uncommittedblobs"])
@@ -131,7 +149,9 @@ class AzureBucket:
         if how.retain_until is not None:
             from azure.storage.blob import ImmutabilityPolicy
 
-            options["immutability_policy"] = ImmutabilityPolicy(expiry_time=how.retain_until, policy_mode="Unlocked")
+            options["immutability_policy"] = ImmutabilityPolicy(
+                expiry_time=how.retain_until, policy_mode="Locked" if how.compliance else "Unlocked"
+            )
         return {name: value for name, value in options.items() if value is not None}
 
 

@@ -19,6 +19,7 @@ class How:
     if_absent: bool = False
     metadata: Mapping[str, str] = field(default_factory=dict)
     retain_until: Optional[datetime] = None
+    compliance: bool = False  # nobody can end the retention early
 
 
 @dataclass(frozen=True)
@@ -83,6 +84,15 @@ class Bucket(Protocol):
 
     def delete(self, key: str) -> None:
         """Already gone is fine."""
+
+    def retain(self, key: str, until: datetime, *, compliance: bool) -> None:
+        """Let the retention of what is there end not before then; a longer one stays."""
+
+    def retained(self, key: str) -> Optional[datetime]:
+        """Until when it cannot be deleted, None for no such moment."""
+
+    def expunge(self, key: str) -> None:
+        """Try to remove every version of it, for good."""
 
     def unfinished(self, prefix: str) -> Sequence[tuple[str, str]]:
         """Uploads that were begun and not finished: key and identifier. As many requests as it takes."""

@@ -34,6 +34,8 @@ class CloudStore:
         self.bucket = bucket
         self._transfer = settings.transfer
         self._leases = Leases(self)
+        self._lock = settings.lock
+        self.retained: Callable[[str], datetime | None] = lambda key: None  # until when a new object is to be locked
 
     # -- writing
 
@@ -54,7 +56,7 @@ class CloudStore:
             self._look_before(key)
         kept = {name.lower(): quote(value, safe=" /:,") for name, value in (metadata or {}).items()}
         kept[_TOKEN] = secrets.token_hex(8)
-        how = How(if_absent, kept, retain_until)
+        how = How(if_absent, kept, retain_until or self.retained(key), self._is_compliance)
         parts = parts_of(chunks, self._transfer.part_bytes)
         first, last = next(parts)
         size = len(first)
@@ -127,6 +129,26 @@ class CloudStore:
         with contextlib.suppress(NotFound):
             self.head(key)
             raise self._taken(key)
+
+    @property
+    def _is_compliance(self) -> bool:
+        return self._lock is not None and self._lock.mode == "compliance"
+
+    def retain(self, key: str, until: datetime) -> None:
+        """Lock what is there until then, unless it is locked for longer already."""
+        now = self.locked_until(key)
+        if now is None or now < until:
+            verb, whole = f"lock {key}", self._whole(key)
+            self._tried(verb, key, lambda: self.bucket.retain(whole, until, compliance=self._is_compliance))
+
+    def locked_until(self, key: str) -> datetime | None:
+        """None also for a moment that has passed."""
+        until = self._tried(f"look at the lock of {key}", key, lambda: self.bucket.retained(self._whole(key)))
+        return until if until is not None and until > datetime.now(timezone.utc) else None
+
+    def expunge(self, key: str) -> None:
+        """Try to remove every version for good: what somebody would do who wants the backups gone."""
+        self._tried(f"expunge {key}", key, lambda: self.bucket.expunge(self._whole(key)))
 
     def settle(self, key: str) -> None:
         self.head(key)

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Sequence
+from datetime import datetime
 from typing import Any, Optional
 
 from ..errors import MissingLibrary, NotFound
@@ -88,6 +89,21 @@ class GcsBucket:
         except Absent:
             self._absent(key)  # gone is fine, unless the whole bucket is
 
+    def retain(self, key: str, until: datetime, *, compliance: bool) -> None:
+        blob = self._reloaded(key)
+        blob.retention.mode = "Locked" if compliance else "Unlocked"
+        blob.retention.retain_until_time = until
+        blob.patch(**self._often)
+
+    def retained(self, key: str) -> Optional[datetime]:
+        until: Optional[datetime] = self._reloaded(key).retention.retain_until_time
+        return until
+
+    def expunge(self, key: str) -> None:
+        for blob in self.client.list_blobs(self._settings.bucket, prefix=key, versions=True, **self._often):
+            if blob.name == key:
+                blob.delete(**self._often)
+
     def unfinished(self, prefix: str) -> Sequence[tuple[str, str]]:
         return ()  # no list has them, and they end by themselves
 
@@ -105,7 +121,7 @@ class GcsBucket:
             if self._settings.storage_class:
                 blob.storage_class = self._settings.storage_class
             if how.retain_until is not None:
-                blob.retention.mode = "Unlocked"
+                blob.retention.mode = "Locked" if how.compliance else "Unlocked"
                 blob.retention.retain_until_time = how.retain_until
         return blob
 

@@ -6,6 +6,7 @@ from __future__ import annotations
 import contextlib
 import threading
 from collections.abc import Mapping, Sequence
+from datetime import datetime
 from typing import Any, Optional
 from urllib.parse import urlencode
 
@@ -81,6 +82,20 @@ class S3Bucket:
     def delete(self, key: str) -> None:
         self.client.delete_object(**self._named(key))
 
+    def retain(self, key: str, until: datetime, *, compliance: bool) -> None:
+        retention = {"Mode": _mode(compliance), "RetainUntilDate": until}
+        self.client.put_object_retention(**self._named(key), Retention=retention)
+
+    def retained(self, key: str) -> Optional[datetime]:
+        until: Optional[datetime] = self.client.head_object(**self._named(key)).get("ObjectLockRetainUntilDate")
+        return until
+
+    def expunge(self, key: str) -> None:
+        found = self.client.list_object_versions(Bucket=self._settings.bucket, Prefix=key)
+        for version in [*found.get("Versions", ()), *found.get("DeleteMarkers", ())]:
+            if version["Key"] == key:
+                self.client.delete_object(**self._named(key), VersionId=version["VersionId"])
+
     def unfinished(self, prefix: str) -> Sequence[tuple[str, str]]:
         found: list[tuple[str, str]] = []
         more: dict[str, Any] = {}
@@ -119,8 +134,12 @@ class S3Bucket:
             "Tagging": urlencode(wanted.tags) or None,
         }
         if how.retain_until is not None:
-            options.update(ObjectLockMode="GOVERNANCE", ObjectLockRetainUntilDate=how.retain_until)
+            options.update(ObjectLockMode=_mode(how.compliance), ObjectLockRetainUntilDate=how.retain_until)
         return {name: value for name, value in options.items() if value is not None}
+
+
+def _mode(compliance: bool) -> str:
+    return "COMPLIANCE" if compliance else "GOVERNANCE"
 
 
 class S3Upload:

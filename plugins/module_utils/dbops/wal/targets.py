@@ -10,7 +10,7 @@ from ..codec.stream import Shape
 from ..errors import BadInput, DbopsError
 from ..repo.archive import PackedFile, Stored, WalArchive
 from ..repo.ownership import check_owner
-from ..repo.repository import Repository
+from ..repo.repository import open_repository
 from ..settings import Settings
 
 
@@ -18,10 +18,7 @@ def archives(settings: Settings, system_identifier: str) -> list[WalArchive]:
     """One for each configured repository, in order."""
     if not settings.repositories:
         settings.repository()  # says what is missing
-    return [
-        WalArchive(Repository(item, settings.cluster, encryption=settings.encryption), system_identifier)
-        for item in settings.repositories
-    ]
+    return [WalArchive(open_repository(settings, item.name), system_identifier) for item in settings.repositories]
 
 
 class Targets:
