@@ -37,11 +37,14 @@ class Finding:
     advice: str = ""
 
 
-def check(settings: Settings, *, repository: Optional[str] = None) -> dict[str, Any]:
-    """Every probe in every configured repository, or in the named one. A failed probe is a finding, not an error."""
+def check(settings: Settings, *, repository: Optional[str] = None, read_only: bool = False) -> dict[str, Any]:
+    """Every probe in every configured repository, or in the named one. A failed probe is a finding, not an error.
+
+    With `read_only` nothing is written, and what that leaves open could not be verified.
+    """
     names = [repository] if repository is not None or not settings.repositories else None
     opened = [open_repository(settings, name) for name in names or [item.name for item in settings.repositories]]
-    findings = [finding for one in opened for finding in _probed(one)]
+    findings = [finding for one in opened for finding in _probed(one, read_only)]
     verdict = overall(findings)
     bad = [finding for finding in findings if finding.verdict != PASS]
     return {
@@ -62,7 +65,7 @@ def overall(findings: Sequence[Finding]) -> str:
     return PASS if verdicts == {PASS} else COULD_NOT_VERIFY
 
 
-def _probed(repository: Repository) -> Iterator[Finding]:
+def _probed(repository: Repository, read_only: bool) -> Iterator[Finding]:
     def probe(name: str, call: Callable[[], Finding]) -> Finding:
         try:
             return call()
@@ -77,7 +80,7 @@ def _probed(repository: Repository) -> Iterator[Finding]:
     content = secrets.token_hex(16).encode()
     listed = probe("list", lambda: _list(repository))
     yield listed
-    written = probe("write", lambda: _write(repository, key, content))
+    written = probe("write", lambda: _unwritten(repository) if read_only else _write(repository, key, content))
     yield written
     if written.verdict == PASS:
         yield probe("first writer wins", lambda: _write_again(repository, key, content))
@@ -91,6 +94,10 @@ def _probed(repository: Repository) -> Iterator[Finding]:
 def _list(repository: Repository) -> Finding:
     backups = sum(map(layout.is_label, repository.store.children(layout.backups(repository.cluster))))
     return Finding(repository.name, "list", PASS, f"{backups} backups are listed, finished or not.")
+
+
+def _unwritten(repository: Repository) -> Finding:
+    return Finding(repository.name, "write", COULD_NOT_VERIFY, "Nothing was written.", "Run it without check mode.")
 
 
 def _write(repository: Repository, key: str, content: bytes) -> Finding:
