@@ -73,7 +73,10 @@ def _standing(item: dict[str, Any]) -> str:
     if item["error"]:
         return told + "cannot be read"  # why is in the warnings
     told += f"{plural(item['backups'], 'backup')}, newest {clean(item['newest'] or '-')}"
-    return told + (f", lacks {clean(', '.join(item['lacks']))}" if item["lacks"] else "")
+    if not item["lacks"]:
+        return told
+    more = f" and {len(item['lacks']) - 1} more" if len(item["lacks"]) > 1 else ""
+    return f"{told}, lacks {clean(item['lacks'][0])}{more}"
 
 
 def _window_lines(windows: Sequence[dict[str, Any]]) -> Iterator[str]:

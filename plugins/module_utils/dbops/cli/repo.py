@@ -46,9 +46,10 @@ def run_sync(door: Door) -> Answer:
     rows = [
         [item["from"], item["to"], str(len(item["backups"])), str(item["wal_files"]), size(item["stored_bytes"])]
         for item in data["sync"]
+        if item["backups"] or item["wal_files"] or item["small_objects"]
     ]
     numbers = ("BACKUPS", "WAL FILES", "STORED")
-    shown = ["", table(("FROM", "TO", *numbers), rows, right=numbers)] if plans.needed else []
+    shown = ["", table(("FROM", "TO", *numbers), rows, right=numbers)] if rows else []
     return Answer(data, "\n".join([clean(data["msg"]), *shown]))
 
 
