@@ -29,9 +29,20 @@ ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT / "scripts"))
 
 from localpg.installations import installations  # noqa: E402
+from localpg.processes import wait_until  # noqa: E402
 from localpg.server import LocalServer  # noqa: E402
 
 STANZA = "bench"
+RESIDENT = "postgres: (checkpointer|background writer|walwriter|logical replication launcher)"
+
+
+@dataclass(frozen=True)
+class Cost:
+    """`cpu_s` is that of the command, of all it started, and of the server for it; other work on the machine is not."""
+
+    seconds: float
+    cpu_s: float
+    peak_mib: float
 
 
 @dataclass
@@ -40,9 +51,8 @@ class Contender:
     backup: Callable[[], Sequence[str | Path]]
     clean: Callable[[], None]
     restore: Callable[[Path], Sequence[str | Path]] | None = None
-    backup_s: list[float] = field(default_factory=list)
-    restore_s: list[float] = field(default_factory=list)
-    peak_mib: list[float] = field(default_factory=list)
+    backups: list[Cost] = field(default_factory=list)
+    restores: list[Cost] = field(default_factory=list)
     stored_bytes: int = 0
 
 
@@ -61,13 +71,15 @@ def main() -> int:
     server = LocalServer(found[0], options.base / "pg")
     server.os_user.own_directory(options.base, 0o755)
     server.os_user.own_directory(options.base / "state", 0o700)
-    server.settings.update({"shared_buffers": "512MB", "max_wal_size": "8GB", "checkpoint_timeout": "1h"})
+    server.settings.update(
+        {"shared_buffers": "512MB", "max_wal_size": "8GB", "checkpoint_timeout": "1h", "autovacuum": "off"}
+    )
     try:
         server.create()
         server.start()
         fill(server, options.size_gb)
         results = contest(server, options.base, options.rounds, options.only)
-        report(results, server)
+        report(results)
     finally:
         server.stop("immediate")
         shutil.rmtree(options.base, ignore_errors=True)
@@ -123,25 +135,21 @@ def contest(server: LocalServer, base: Path, rounds: int, only: str) -> list[Con
 def one_round(contender: Contender, server: LocalServer, base: Path) -> None:
     contender.clean()
     subprocess.run(["sync"], check=True)
-    seconds, peak = timed(server, contender.backup())
-    contender.backup_s.append(seconds)
-    contender.peak_mib.append(peak)
+    contender.backups.append(timed(server, contender.backup()))
     contender.stored_bytes = sum(path.stat().st_size for path in base.glob("out-*/**/*") if path.is_file())
     if contender.restore is not None:
         target = base / "restored"
         subprocess.run(["sync"], check=True)
-        seconds, peak = timed(server, contender.restore(target))
-        contender.restore_s.append(seconds)
-        contender.peak_mib.append(peak)
+        contender.restores.append(timed(server, contender.restore(target)))
         shutil.rmtree(target)
     contender.clean()
-    say(f"  {contender.name:32} backup {contender.backup_s[-1]:6.2f} s"
-        + (f"   restore {contender.restore_s[-1]:6.2f} s" if contender.restore else "")
-        + f"   peak {max(contender.peak_mib):4.0f} MiB")  # fmt: skip
+    costs = [("backup", contender.backups[-1]), *(("restore", cost) for cost in contender.restores[-1:])]
+    told = [f"{what} {cost.seconds:6.2f} s ({cost.cpu_s:5.2f} CPU, {cost.peak_mib:3.0f} MiB)" for what, cost in costs]
+    say(f"  {contender.name:32} {'   '.join(told)}")
 
 
-def timed(server: LocalServer, command: Sequence[str | Path]) -> tuple[float, float]:
-    """Seconds, and the peak resident MiB of the largest single process, as the kernel accounts them.
+def timed(server: LocalServer, command: Sequence[str | Path]) -> Cost:
+    """What it takes; memory is the peak of the largest single process, as the kernel accounts it.
 
     dbops starts as ourselves and turns into the server's user where it must; the others have to be started as it.
     """
@@ -149,6 +157,7 @@ def timed(server: LocalServer, command: Sequence[str | Path]) -> tuple[float, fl
     environment = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
     if os.geteuid() == 0 and command[0] != sys.executable:
         identity = {"user": server.os_user.uid, "group": server.os_user.gid, "extra_groups": []}
+    server_before = server_cpu_s(server)
     started = time.monotonic()
     process = subprocess.Popen(
         [str(word) for word in command],
@@ -162,7 +171,24 @@ def timed(server: LocalServer, command: Sequence[str | Path]) -> tuple[float, fl
     _pid, status, usage = os.wait4(process.pid, 0)
     if status != 0:
         raise SystemExit(f"{command[0]} failed:\n{errors.decode(errors='replace')}")
-    return time.monotonic() - started, usage.ru_maxrss / 1024
+    seconds = time.monotonic() - started
+    cpu_s = usage.ru_utime + usage.ru_stime + server_cpu_s(server) - server_before
+    return Cost(seconds, cpu_s, usage.ru_maxrss / 1024)
+
+
+def server_cpu_s(server: LocalServer) -> float:
+    """The CPU time of all the server's connections so far; they count once their processes have gone."""
+    pid = (server.data / "postmaster.pid").read_text().split()[0]
+    wait_until(lambda: not connections(pid), "the server has buried its connections")
+    user, system = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[13:15]
+    return (int(user) + int(system)) / os.sysconf("SC_CLK_TCK")
+
+
+def connections(postmaster: str) -> list[str]:
+    """Its children but for those that have come to stay; a dead one has no name any more."""
+    children = Path(f"/proc/{postmaster}/task/{postmaster}/children").read_text().split()
+    names = [Path(f"/proc/{child}/cmdline").read_bytes().decode() for child in children]
+    return [name for name in names if not re.match(RESIDENT, name)]
 
 
 def dbops(
@@ -246,22 +272,33 @@ def basebackup(server: LocalServer, base: Path, compress: str) -> Contender:
     return Contender(f"pg_basebackup, {compress.split(':')[0]}", backup, clean)
 
 
-def report(results: list[Contender], server: LocalServer) -> None:
-    say("\n| contender | backup, s (median) | restore, s (median) | stored | peak memory |")
-    say("|---|---|---|---|---|")
+def report(results: list[Contender]) -> None:
+    say("\nMedians\n")
+    say("| contender | backup, s | CPU, s | restore, s | CPU, s | stored | peak memory |")
+    say("|---|---|---|---|---|---|---|")
     for item in results:
-        restore = f"{statistics.median(item.restore_s):.2f}" if item.restore_s else ""
-        took = f"{statistics.median(item.backup_s):.2f} | {restore}"
-        say(f"| {item.name} | {took} | {item.stored_bytes / 2**20:.0f} MiB | {max(item.peak_mib):.0f} MiB |")
+        peak = max(cost.peak_mib for cost in item.backups + item.restores)
+        restore = medians(item.restores) if item.restores else " | "
+        space = f"{item.stored_bytes / 2**20:.0f} MiB | {peak:.0f} MiB"
+        say(f"| {item.name} | {medians(item.backups)} | {restore} | {space} |")
     ours = results[0]  # with --only, whichever comes first
-    say("\nRatios, ours over theirs, by medians (below 1 is faster):")
+    say("\nRatios, ours over theirs, by medians (below 1 is less):")
     for item in results[1:]:
-        line = f"  {ours.name} / {item.name}: backup {ratio(ours.backup_s, item.backup_s)}"
-        say(line + (f", restore {ratio(ours.restore_s, item.restore_s)}" if item.restore_s else ""))
+        line = f"  {ours.name} / {item.name}: backup {ratios(ours.backups, item.backups)}"
+        say(line + (f", restore {ratios(ours.restores, item.restores)}" if item.restores else ""))
 
 
-def ratio(ours: list[float], theirs: list[float]) -> str:
-    return f"{statistics.median(ours) / statistics.median(theirs):.2f}"
+def middle(costs: list[Cost]) -> tuple[float, float]:
+    return statistics.median(cost.seconds for cost in costs), statistics.median(cost.cpu_s for cost in costs)
+
+
+def medians(costs: list[Cost]) -> str:
+    return " | ".join(f"{value:.2f}" for value in middle(costs))
+
+
+def ratios(ours: list[Cost], theirs: list[Cost]) -> str:
+    (seconds, cpu_s), (their_seconds, their_cpu_s) = middle(ours), middle(theirs)
+    return f"{seconds / their_seconds:.2f} ({cpu_s / their_cpu_s:.2f} of the CPU time)"
 
 
 def say(text: str) -> None:
