@@ -44,6 +44,7 @@ class Archiving:
     optional: tuple[str, ...] = ()
     data_directory: Path | None = None  # what the settings say; None: nothing
     encryption: dict[str, Any] = field(default_factory=dict)
+    clouds: tuple[dict[str, Any], ...] = ()  # repositories that are no directories
 
     def __post_init__(self) -> None:
         user = self.server.os_user
@@ -53,6 +54,8 @@ class Archiving:
             if not path.exists():
                 user.own_directory(path, 0o750)
         self.python, libraries, codec = host_python(user.for_subprocess(), self.base)
+        if any(item["type"] == "s3" for item in self.clouds):
+            copy_boto(libraries[0])
         self.codec = codec
         self.config = self.base / "main.json"
         self.spool = self.base / "spool"
@@ -73,7 +76,8 @@ class Archiving:
             "repositories": [
                 {"name": name, "path": str(path), "required": name not in self.optional}
                 for name, path in self.repositories.items()
-            ],
+            ]
+            + list(self.clouds),
             "encryption": self.encryption,
             "archiving": {"codec": self.codec, "linger_s": 1, "get_retry_s": 1, "timeout_s": 20, **self.options},
         }
@@ -152,6 +156,20 @@ class Archiving:
                 if str(self.config).encode() in line and b"dbops.cli.wal_command" in line:
                     found.append(int(entry))
         return found
+
+
+def copy_boto(lib: Path) -> None:
+    for name in ("boto3", "botocore", "s3transfer", "jmespath", "dateutil", "urllib3", "six"):
+        spec = importlib.util.find_spec(name)
+        assert spec is not None, name
+        assert spec.origin is not None, name
+        source = Path(spec.origin)
+        if source.name == "__init__.py":
+            shutil.copytree(source.parent, lib / name, ignore=shutil.ignore_patterns("__pycache__"))
+        else:
+            shutil.copy(source, lib)
+    for path in [lib, *lib.rglob("*")]:
+        path.chmod(0o755 if path.is_dir() else 0o644)
 
 
 def host_python(identity: dict[str, Any], place: Path) -> tuple[str, list[Path], str]:

@@ -15,10 +15,11 @@ import subprocess
 import sys
 import urllib.request
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from localpg.osuser import OsUser
 from localpg.processes import wait_until
 from localpg.server import free_port
 
@@ -153,3 +154,13 @@ def _running(command: list[str], directory: Path, port: int, environment: Mappin
     finally:
         process.kill()
         process.wait()
+
+
+def readable_by(cloud: Cloud, user: OsUser, directory: Path) -> Cloud:
+    """The same server, its credentials in a directory of that user's."""
+    user.own_directory(directory, 0o700)
+    for name in ("credentials", "connection-string"):
+        if (cloud.directory / name).exists():
+            copy = write_secret(directory / name, (cloud.directory / name).read_text())
+            os.chown(copy, user.uid, user.gid)
+    return replace(cloud, directory=directory)

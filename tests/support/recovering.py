@@ -11,10 +11,12 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+from ansible_collections.dbops.postgres.plugins.module_utils.dbops.pg.walfile import wal_name
 from ansible_collections.dbops.postgres.plugins.module_utils.dbops.progress import Silent
 from ansible_collections.dbops.postgres.plugins.module_utils.dbops.restore import physical
 from ansible_collections.dbops.postgres.plugins.module_utils.dbops.restore.target import Target, iso_micro, parse
-from ansible_collections.dbops.postgres.plugins.module_utils.dbops.settings import Settings
+from ansible_collections.dbops.postgres.plugins.module_utils.dbops.settings import Settings, from_mapping
+from ansible_collections.dbops.postgres.plugins.module_utils.dbops.wal.targets import archives
 from tests.support.archiving import Archiving, wait_until
 from tests.support.physical import taken
 from tests.support.servers import SUPERUSER, PgServer
@@ -38,22 +40,28 @@ class Protected:
     server: PgServer
     place: Path
     encryption: dict[str, Any] = field(default_factory=dict)
+    cloud: dict[str, Any] | None = None  # the repository's settings, where it is no directory
     archiving: Archiving = field(init=False)
+    mapping: dict[str, Any] = field(init=False)  # the content of a settings file
     settings: Settings = field(init=False)
 
     def __post_init__(self) -> None:
+        repository = self.cloud or {"name": "a", "path": str(self.place / "repo")}
+        directories = {} if self.cloud else {"a": self.place / "repo"}
+        clouds = (self.cloud,) if self.cloud else ()
         self.archiving = Archiving(
-            self.server, self.place / "arc", {"a": self.place / "repo"}, encryption=self.encryption
+            self.server, self.place / "arc", directories, clouds=clouds, encryption=self.encryption
         )
         self.archiving.switch_on()
         self.server.start()
         self.server.sql("create table canary (n int primary key, at timestamptz not null default clock_timestamp())")
-        self.settings = self.server.engine_settings(
+        self.mapping = self.server.engine_mapping(
             None,
-            repositories=[{"name": "a", "path": str(self.place / "repo")}],
+            repositories=[repository],
             encryption=self.encryption,
             archiving={"codec": self.archiving.codec, "get_retry_s": 1, "timeout_s": 20, "linger_s": 2},
         )
+        self.settings = from_mapping(self.mapping, where="test settings")
 
     def backup(self) -> str:
         """A full backup whose own WAL is archived."""
@@ -75,8 +83,18 @@ class Protected:
     def archive(self) -> str:
         """Finish the segment and wait until it is stored."""
         name = self.archiving.switch_wal()
-        self.archiving.wait_until_stored(name)
+        if self.cloud:
+            archived = f"select coalesce(left(last_archived_wal, 24) >= '{name}', false) from pg_stat_archiver"
+            wait_until(lambda: self.server.value(archived), f"{name} is archived", limit_s=60)
+            (archive,) = archives(self.settings, self.system_identifier)
+            assert archive.has(wal_name(name))
+        else:
+            self.archiving.wait_until_stored(name)
         return name
+
+    @property
+    def system_identifier(self) -> str:
+        return str(self.server.value("select system_identifier from pg_control_system()"))
 
     def plan(self, target: Target, name: str = "", **request: Any) -> physical.RestorePlan:
         request.setdefault("side", not request.get("in_place"))

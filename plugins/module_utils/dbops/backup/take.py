@@ -294,6 +294,7 @@ def _newest(catalog: Catalog, server: Server, settings: Settings, databases: tup
 
 def _warnings(goes_to: Destinations, server: Server, catalog: Catalog, estimate: Optional[int]) -> Iterator[str]:
     for repository in goes_to.live:
+        yield from repository.store.caveats()
         if _same_file_system(repository, server):
             yield (
                 f"Repository {repository.name!r} lies on the same file system as the data directory: one broken disk "

@@ -15,6 +15,8 @@ in the stamp at the object's head (codec/stamp.py).
 from __future__ import annotations
 
 import enum
+import itertools
+import time
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import NamedTuple, Optional
@@ -42,6 +44,9 @@ _FORMS = {
     if codec.suffix
     for encryption in (None, *CIPHER_SUFFIXES)
 }
+
+
+_LIST_AGAIN_S = 60.0
 
 
 def encryption_of(key: str) -> Optional[str]:
@@ -98,6 +103,8 @@ class WalArchive:
         self.name = repository.name
         self.system_identifier = system_identifier
         self._root = layout.wal_of(repository.cluster, system_identifier)
+        self._likely = ".zst"  # how the last file that was found here is stored
+        self._listed: dict[str, tuple[float, set[str]]] = {}  # by directory: when, and which keys were there
 
     def put(self, name: WalName, content: bytes, sha256: str, shape: Shape) -> Stored:
         """Durable when this returns. Refused when the name is taken by other content, which stays as it is."""
@@ -114,6 +121,7 @@ class WalArchive:
             key = self.key(name, packed.suffix)
             try:
                 self.repository.store.put(key, packed.chunks, if_absent=True, relied_on=True)
+                self._note(key)
                 return Stored.NEW
             except AlreadyThere:
                 taken = key
@@ -131,14 +139,20 @@ class WalArchive:
 
     def stream(self, name: WalName) -> Iterator[bytes]:
         """The plain content in chunks; errors as of `get`. Corrupt may come after the last chunk: use none before."""
-        key, form = self._locate(name)
+        key, form, chunks = self._opened(name)
         where = f"{key} in repository {self.name!r}"
-        expected = self._content_of(key)
+        head = b""
+        while len(head) < STAMP_READ:  # of the same request as the rest
+            chunk = next(chunks, b"")
+            if not chunk:
+                break
+            head += chunk
+        expected = stamped(head)
         if expected is None:
             raise Corrupt(f"{where} has no checksum at its head.", hint="Use another copy.")
         plain = Tally()
         try:
-            stored: Iterable[bytes] = self.repository.store.get(key)
+            stored: Iterable[bytes] = itertools.chain([head], chunks)
             cipher = self.repository.cipher_of(form.encryption)
             packed = stored if cipher is None else cipher.decrypt(stored)
             yield from plain.watch(codec_named(form.codec).decompress(packed))
@@ -175,7 +189,8 @@ class WalArchive:
 
     def content_of(self, name: WalName) -> Optional[str]:
         """The sha256 that the archived file claims for its content, None where it has none; NotFound as of `get`."""
-        return self._content_of(self._locate(name)[0])
+        _key, _form, chunks = self._opened(name, length=STAMP_READ)
+        return stamped(b"".join(chunks))
 
     def why_locked(self, name: WalName) -> str:
         """Why no key of this host opens the archived file; empty when one does, or none is needed."""
@@ -241,13 +256,43 @@ class WalArchive:
                 return item.key, keys[item.key]
         raise NotFound(f"{name.text} is not in repository {self.name!r}.", hint=f"Looked below {self._root}.")
 
+    def _opened(self, name: WalName, length: Optional[int] = None) -> tuple[str, _Form, Iterator[bytes]]:
+        """The file's stored bytes; one request for what is stored as its neighbours are. NotFound as of `get`."""
+        key = self.key(name, self._likely)
+        try:
+            return key, _FORMS[self._likely], self.repository.store.get(key, length=length)
+        except NotFound:
+            key, form = self._locate(name)
+        if name.kind is not Kind.HISTORY:  # which is never encrypted, whatever its neighbours are
+            self._likely = key[len(self.key(name, "")) :]
+        return key, form, self.repository.store.get(key, length=length)
+
     def _other_key(self, name: WalName) -> Optional[str]:
-        """The same name in any form: the settings may have been others."""
+        """The same name in any form: the settings may have been others.
+
+        A directory is listed once for its 256 segments, and again every minute: that a name is free is decided by the
+        conditional put that follows. The list is only about other forms of the name.
+        """
+        if name.kind is not Kind.HISTORY and not self._names_near(name) & {self.key(name, form) for form in _FORMS}:
+            return None
         try:
             key, _form = self._locate(name)
         except NotFound:
             return None
         return key
+
+    def _names_near(self, name: WalName) -> set[str]:
+        directory = self.key(name, "").rpartition("/")[0] + "/"
+        when, keys = self._listed.get(directory, (0.0, set()))
+        if time.monotonic() - when > _LIST_AGAIN_S or not when:
+            keys = {item.key for item in self.repository.store.list(directory)}
+            self._listed = {directory: (time.monotonic(), keys)}
+        return keys
+
+    def _note(self, key: str) -> None:
+        """What we put ourselves is in no list that was read before."""
+        for _when, keys in self._listed.values():
+            keys.add(key)
 
     def _content_of(self, key: str) -> Optional[str]:
         return stamped(b"".join(self.repository.store.get(key, length=STAMP_READ)))

@@ -49,7 +49,7 @@ def info(
         "repository": {
             "name": opened.name,
             "type": opened.settings.type,
-            "path": opened.settings.path,
+            "path": opened.settings.location,
             "free_bytes": opened.store.free_bytes(),
         },
         "backups": backups,

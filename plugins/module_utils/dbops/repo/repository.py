@@ -239,7 +239,9 @@ class Repository:
         What is held stays even so: somebody wants it, and only its record is missing.
         """
         held = self.held()
-        return sum(self.remove(label) for label in labels if label not in held)
+        freed = sum(self.remove(label) for label in labels if label not in held)
+        self.store.sweep(layout.backups(self.cluster))  # in an object store nothing else shows what was begun
+        return freed
 
     # -- locks: a backup excludes backups, expiry excludes everybody who reads or writes
 

@@ -19,7 +19,7 @@ from typing import Any, Optional
 from ..pg.osuser import Identity
 from ..pg.tools import Tools
 from ..settings import Settings
-from ..wal.runnable import copy_engine, find_python
+from ..wal.runnable import runnable
 from ..wal.scripts import Place, get_script
 from .choose import Route
 from .durable import write_durably
@@ -88,8 +88,8 @@ def settle(recovery: Recovery, tools: Tools) -> None:
 def _write_command(recovery: Recovery, directory: str, identity: Identity) -> str:
     """The script of restore_command, its settings and its engine; how PostgreSQL is to call it."""
     final = os.path.join(recovery.data_directory, DIRECTORY)
-    lib = copy_engine(recovery.engine, directory, recovery.codecs, identity)
-    python = find_python(lib, recovery.engine, recovery.codecs, identity)
+    types = {item.type for item in recovery.settings.repositories}
+    _lib, python = runnable(recovery.engine, directory, recovery.codecs | types, identity)
     config = os.path.join(directory, "settings.json")
     write_durably(config, (json.dumps(_settings(recovery), indent=1) + "\n").encode())
     place = Place(

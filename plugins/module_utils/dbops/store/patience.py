@@ -7,7 +7,7 @@ import random
 import time
 from typing import Callable, TypeVar
 
-from ..errors import DbopsError
+from ..errors import Corrupt, DbopsError
 from .bucket import Judgement
 
 T = TypeVar("T")
@@ -35,7 +35,8 @@ def patiently(call: Callable[[int], T], judge: Callable[[Exception], Judgement],
         except Exception as exc:  # judge raises what it does not know
             verdict = judge(exc)
             pause = pause_s(min(attempt, 20), verdict.wait_s, random.random())
-            if not verdict.again or time.monotonic() + pause > until:
+            damaged = isinstance(verdict.error, Corrupt) and attempt >= 2  # the way may be to blame, but not for ever
+            if not verdict.again or damaged or time.monotonic() + pause > until:
                 raise _told(verdict.error, attempt, what) from exc
             attempt += 1
             time.sleep(pause)

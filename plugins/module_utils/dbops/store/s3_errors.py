@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from ..errors import NotFound
+from ..errors import Corrupt, NotFound
 from .bucket import Judgement
 from .protocol import AlreadyThere
 from .troubles import by_status, seconds, trouble
@@ -60,6 +60,9 @@ def judge(exc: Exception, sentence: str, key: str) -> Judgement:
         return _answered(exc.response, sentence, key)
     if isinstance(exc, (aws.NoCredentialsError, aws.PartialCredentialsError, aws.ProfileNotFound)):
         return trouble("credentials", sentence, told)
+    if type(exc).__name__ == "FlexibleChecksumError":
+        error = Corrupt(f"{sentence}: {told.rstrip('.')}.", hint="Use another copy; the object is damaged, or the way.")
+        return Judgement(error, again=True)
     if type(exc).__name__ in _NO_TOKEN:
         return trouble("credentials", sentence, told, again=True)
     if isinstance(exc, aws.SSLError) and "CERTIFICATE_VERIFY_FAILED" in told:

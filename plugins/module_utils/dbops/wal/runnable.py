@@ -19,7 +19,18 @@ from ..pg.osuser import Identity, steady
 from .scripts import running_lib_path
 
 INSTALLED = "/usr/local/lib/dbops"  # where role agent puts the engine
-_LIBRARIES = {"zstd": "zstandard", "lz4": "lz4"}
+_LIBRARIES = {
+    "zstd": "zstandard",
+    "lz4": "lz4",
+    "s3": "boto3",
+    "gcs": "google.cloud.storage",
+    "azure": "azure.storage.blob",
+}
+_COPIED = ("zstd", "lz4")  # small enough to go along always
+_PLAIN = {
+    "s3": ("boto3", "botocore", "s3transfer", "jmespath", "dateutil", "urllib3", "six")
+}  # no compiled code in them
+_IGNORED = shutil.ignore_patterns("__pycache__", ".mypy_cache")
 _PYTHONS = ("/usr/bin/python3", "/usr/local/bin/python3", "/usr/libexec/platform-python")
 
 
@@ -34,29 +45,57 @@ def find_engine(lib_path: str = INSTALLED) -> str:
     )
 
 
-def copy_engine(above: str, directory: str, codecs: Iterable[str], identity: Identity) -> str:
+def runnable(above: str, directory: str, needs: Iterable[str], identity: Identity) -> tuple[str, str]:
+    """`<directory>/lib` and an interpreter that finds everything in it or besides; NotFound says what was tried.
+
+    `needs` are codecs and types of repositories. The libraries of a cloud are copied only where no interpreter of
+    that user's has them, as far as they are plain files: they are large.
+    """
+    needs = frozenset(needs)
+    lib = copy_engine(above, directory, needs, identity)
+    try:
+        return lib, find_python(lib, above, needs, identity)
+    except NotFound:
+        names = [name for need in sorted(needs) for name in _PLAIN.get(need, ())]
+        if not names:
+            raise
+    _copy(names, lib)
+    _give_away(lib, identity)
+    return lib, find_python(lib, above, needs, identity)
+
+
+def copy_engine(above: str, directory: str, needs: Iterable[str], identity: Identity) -> str:
     """`<directory>/lib` with the engine and the libraries that these codecs need, as far as they are plain files."""
     lib = os.path.join(directory, "lib")
     os.makedirs(lib, 0o700)
     engine = os.path.join(above, "dbops")
-    ignored = shutil.ignore_patterns("__pycache__", ".mypy_cache")
-    shutil.copytree(engine, os.path.join(lib, "dbops"), ignore=ignored)
-    for name in sorted({_LIBRARIES[codec] for codec in codecs if codec in _LIBRARIES}):
+    shutil.copytree(engine, os.path.join(lib, "dbops"), ignore=_IGNORED)
+    _copy(sorted(_LIBRARIES[need] for need in needs if need in _COPIED), lib)
+    _give_away(lib, identity)
+    return lib
+
+
+def _copy(names: Iterable[str], lib: str) -> None:
+    for name in names:
         spec = importlib.util.find_spec(name)
         origin = spec.origin if spec else None
-        if origin and os.path.isdir(os.path.dirname(origin)):
-            shutil.copytree(os.path.dirname(origin), os.path.join(lib, name), ignore=ignored)
+        if origin and os.path.basename(origin).startswith("__init__."):
+            shutil.copytree(os.path.dirname(origin), os.path.join(lib, name), ignore=_IGNORED)
+        elif origin and os.path.isfile(origin):
+            shutil.copy(origin, lib)
+
+
+def _give_away(lib: str, identity: Identity) -> None:
     for path, directories, files in os.walk(lib):
         os.chmod(path, 0o700)
         identity.give(path)
         for name in [*directories, *files]:
             identity.give(os.path.join(path, name))
-    return lib
 
 
-def find_python(lib: str, above: str, codecs: Iterable[str], identity: Identity) -> str:
+def find_python(lib: str, above: str, needs: Iterable[str], identity: Identity) -> str:
     """An interpreter that this user can start with the engine in `lib`; NotFound says what was tried."""
-    needed = ["dbops.cli.wal_command", *sorted({_LIBRARIES[codec] for codec in codecs if codec in _LIBRARIES})]
+    needed = ["dbops.cli.wal_command", *sorted(_LIBRARIES[need] for need in needs if need in _LIBRARIES)]
     code = f"import sys; sys.path.insert(0, {lib!r}); assert sys.version_info >= (3, 9); import {', '.join(needed)}"
     tried = []
     for python in dict.fromkeys([sys.executable, os.path.join(above, "venv/bin/python3"), *_PYTHONS]):
