@@ -250,6 +250,27 @@ def test_a_full_repository_leaves_nothing_half_visible_and_works_once_there_is_r
         subprocess.run(["umount", root], check=True)
 
 
+def test_an_empty_directory_in_the_repositorys_place_is_taken_for_a_disk_that_is_not_mounted(
+    idle: tuple[Archiving, str], place: Path
+):
+    """By the worker that had written there before, and by one that begins anew: both would hide WAL in it."""
+    archiving, first = idle
+    assert archiving.push(f"pg_wal/{first}").code == 0
+    root = archiving.repositories["a"]
+    aside = root.rename(place / "aside")
+    archiving.server.os_user.own_directory(root, 0o750)
+    lost = archiving.switch_wal()
+    for _time in ("with the worker", "without"):
+        refused = archiving.push(f"pg_wal/{lost}")
+        assert 1 <= refused.code <= 125
+        assert "mounted" in refused.lines[0] or "is not where it was" in refused.lines[0]
+        archiving.rest()
+    assert list(root.rglob("*")) == []
+    root.rmdir()
+    aside.rename(root)
+    assert archiving.push_as_the_server(f"pg_wal/{lost}").code == 0
+
+
 def test_a_spool_that_cannot_be_used_costs_speed_and_nothing_else(idle: tuple[Archiving, str], place: Path):
     archiving, name = idle
     shutil.rmtree(archiving.spool, ignore_errors=True)
@@ -440,6 +461,21 @@ def test_missing_means_that_every_repository_said_so(two: tuple[Archiving, str],
     archiving.repositories["b"].rmdir()
     aside.rename(archiving.repositories["b"])
     assert archiving.get(absent, target).code == 1
+
+
+def test_a_history_is_not_called_missing_when_its_timeline_has_segments(two: tuple[Archiving, str], place: Path):
+    """Recovery would take that for the end of the old timeline, promote, and pass over everything on the new one."""
+    archiving, name = two
+    target = place / "arch" / "fetched"
+    stored = archiving.wait_until_stored(name, "b")
+    orphan = stored.parent.parent / f"00000002{name[8:16]}" / stored.name.replace("00000001", "00000002", 1)
+    orphan.parent.mkdir()
+    orphan.write_bytes(stored.read_bytes())
+    got = archiving.get("00000002.history", target)
+    assert got.code == 255
+    assert "00000002.history is lost" in got.lines[0]
+    assert archiving.get("00000003.history", target).code == 1
+    assert archiving.get("00000001.history", target).code == 1  # the first timeline never has one
 
 
 def test_exactly_the_name_that_is_asked_for_is_served(two: tuple[Archiving, str], place: Path):

@@ -4,12 +4,27 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import os
 import subprocess
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+
+
+@functools.cache
+def can_mount() -> bool:
+    """Whether we may mount here: as root, and not in a container that forbids it."""
+    if os.geteuid() != 0:
+        return False
+    with tempfile.TemporaryDirectory() as path:
+        mount = ["mount", "-t", "tmpfs", "none", path]
+        if subprocess.run(mount, check=False, stderr=subprocess.DEVNULL).returncode != 0:
+            return False
+        subprocess.run(["umount", path], check=True)
+    return True
 
 
 @contextlib.contextmanager

@@ -34,6 +34,7 @@ class LocalStore:
         self.root = root
         self.name = name
         self._settled: set[str] = set()  # directories whose names are known to be durable
+        self._seen: tuple[int, int] | None = None  # the root's device and inode when we first looked
 
     def put(
         self,
@@ -275,6 +276,7 @@ class LocalStore:
             raise BadInput(f"{path!r} cannot lead to a key.", hint="Use plain path components joined by slashes.")
         descriptor = os.open(self.root, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)  # the root itself may be a link
         try:
+            self._note_root(os.fstat(descriptor), writing=create)
             for part in parts:
                 if create:
                     beneath.make_directory(part, descriptor)
@@ -285,6 +287,16 @@ class LocalStore:
             os.close(descriptor)
             raise
         return descriptor
+
+    def _note_root(self, root: os.stat_result, *, writing: bool) -> None:
+        """A disk that was unmounted under our feet leaves a directory that would take, and hide, what we write."""
+        if self._seen is None:
+            self._seen = (root.st_dev, root.st_ino)
+        if writing and self._seen != (root.st_dev, root.st_ino):
+            raise Unreachable(
+                f"Repository {self.name!r} is not where it was: {self.root} is another directory now.",
+                hint="Mount its disk, then run again.",
+            )
 
     def _reopened(self, path: str, old: int) -> int:
         """Descriptor of another directory instead of the old one; -1 when it does not exist."""

@@ -61,7 +61,27 @@ def fetch(archives: Sequence[WalArchive], name: WalName, path: str) -> Outcome:
             lines.append(exc.message)
     if doubts:
         return Outcome(UNKNOWN, lines)
+    if not damaged and name.kind is Kind.HISTORY and name.timeline > 1:  # the first has no history
+        lost = _lost_history(archives, name)
+        if lost is not None:
+            return lost
     return Outcome(IMPOSSIBLE if damaged else MISSING, lines)
+
+
+def _lost_history(archives: Sequence[WalArchive], name: WalName) -> Optional[Outcome]:
+    """A timeline with segments and without a history: called missing, recovery would pass over all that it holds."""
+    try:
+        holders = [repr(archive.name) for archive in archives if next(archive.files(timeline=name.timeline), None)]
+    except DbopsError as exc:
+        return Outcome(UNKNOWN, [exc.message])
+    if not holders:
+        return None
+    line = (
+        f"{name.text} is lost: repository {', '.join(holders)} has segments of timeline {name.timeline}, and recovery "
+        "would pass them over. Put it back (servers that were on that timeline have it in pg_wal), or move those "
+        "segments away if nothing of them is wanted."
+    )
+    return Outcome(IMPOSSIBLE, [line])
 
 
 def _ask(

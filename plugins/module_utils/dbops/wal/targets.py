@@ -12,6 +12,7 @@ from ..repo.archive import PackedFile, Stored, WalArchive
 from ..repo.ownership import check_owner
 from ..repo.repository import open_repository
 from ..settings import Settings
+from .attached import check_attached, remember_attached
 
 
 def archives(settings: Settings, system_identifier: str) -> list[WalArchive]:
@@ -25,6 +26,7 @@ class Targets:
     def __init__(self, settings: Settings, system_identifier: str) -> None:
         required = {item.name for item in settings.repositories if item.required}
         every = archives(settings, system_identifier)
+        self._settings = settings
         self.system_identifier = system_identifier
         self.required = [archive for archive in every if archive.name in required]
         self.optional = [archive for archive in every if archive.name not in required]
@@ -47,6 +49,7 @@ class Targets:
             try:
                 self.check(archive)
                 answers.append(archive.put_packed(packed))
+                remember_attached(self._settings, archive)
             except DbopsError as exc:
                 errors.append(exc)
         if errors:
@@ -54,7 +57,8 @@ class Targets:
         return Stored.NEW if Stored.NEW in answers else Stored.IDENTICAL
 
     def check(self, archive: WalArchive) -> None:
-        """Refused when the repository belongs to another system; asked once."""
+        """Refused when the repository belongs to another system, Unreachable when it has lost its disk; asked once."""
         if archive.name not in self._checked:
+            check_attached(self._settings, archive)
             check_owner(archive.repository, self.system_identifier)
             self._checked.add(archive.name)

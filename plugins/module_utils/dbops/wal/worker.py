@@ -65,7 +65,8 @@ class PushWorker:
                 ready = ready_files(self._cluster.wal_directory, limit=archiving.batch)
                 self._tidy(ready)
                 waiting = [name for name in ready if not self._is_done(name)]
-                waiting.sort(key=lambda name: name.text == skip)  # somebody is at that one: last, when it may be done
+                # Somebody is at that one: last, when it may be done. But nothing overtakes a history.
+                waiting.sort(key=lambda name: name.text == skip and name.kind is not Kind.HISTORY)
                 if waiting:
                     if not self._push_all(pool, waiting):
                         break
@@ -103,7 +104,9 @@ class PushWorker:
                 self._fail(name, exc)
             return not failed
 
-        outcome = list(pool.map(one, names))
+        # No segment of a timeline is archived before the history without which nobody would find it.
+        histories = [name for name in names if name.kind is Kind.HISTORY]
+        outcome = [*pool.map(one, histories), *pool.map(one, [name for name in names if name not in histories])]
         for repository in optional.names(self._settings):
             self._catch_up(repository)
         return all(outcome)
