@@ -74,6 +74,11 @@ def recover(archiving: Archiving, copy: Path, base: Path, *, start: bool = True,
     return other
 
 
+def archived_files(archiving: Archiving) -> list[Path]:
+    """Without what is on its way just now."""
+    return sorted(path for path in archiving.repositories["a"].rglob("[!.]*") if path.is_file())
+
+
 def canary(server: PgServer, count: int = 1) -> None:
     server.sql("create table if not exists canary (n bigint generated always as identity, h text)")
     server.sql("insert into canary (h) select md5(n::text) from generate_series(1, %s) n", (count,))
@@ -147,7 +152,7 @@ def test_another_cluster_under_the_same_name_is_refused_until_it_is_adopted(
 ):
     name = archiving.switch_wal()
     archiving.wait_until_stored(name)
-    before = sorted(path for path in archiving.repositories["a"].rglob("*") if path.is_file())
+    before = archived_files(archiving)
     stranger = templates.server(archiving.server.installation, place / "stranger", fresh=True)
     other = Archiving(stranger, place / "arch2", archiving.repositories, data_directory=stranger.data)
     stranger.settings.update(archive_mode="on", archive_command="")
@@ -156,7 +161,7 @@ def test_another_cluster_under_the_same_name_is_refused_until_it_is_adopted(
     refused = other.push(f"pg_wal/{name}")
     assert 1 <= refused.code <= 125
     assert "dbops wal adopt" in refused.lines[0]
-    assert sorted(path for path in archiving.repositories["a"].rglob("*") if path.is_file()) == before
+    assert archived_files(archiving) == before
 
     assert main(["wal", "adopt", "--config", str(other.config)]) != 0  # not without confirmation
     assert main(["wal", "adopt", "--config", str(other.config), "--confirm", "main"]) == 0
@@ -547,6 +552,21 @@ def test_replay_takes_what_was_fetched_ahead_although_its_worker_is_killed(archi
     (copy / "pg_wal" / "RECOVERYXLOG").unlink()
     other = recover(archiving, copy, place / "other")
     assert rows(other) == 1000
+
+
+def test_the_first_question_for_a_history_has_the_backups_first_segments_fetched(archiving: Archiving, place: Path):
+    server = archiving.server
+    copy = base_copy(server, place / "copy")
+    for _number in range(4):
+        canary(server)
+        last = archiving.switch_wal()
+    archiving.wait_until_stored(last)
+    assert archiving.get("00000002.history", "pg_wal/RECOVERYHISTORY", cwd=copy).code == 1
+    first = (copy / "backup_label").read_text().split("(file ")[1][:24]
+    wait_until(lambda: len(list(archiving.spool.glob("get/*/*/*.ok"))) > 2, "the worker is ahead")
+    assert list(archiving.spool.glob(f"get/*/*/{first}.ok"))
+    assert archiving.get(first, "pg_wal/RECOVERYXLOG", cwd=copy).code == 0
+    wait_until(lambda: not list(archiving.spool.glob(f"get/*/*/{first}*")), "the worker has let go of what was taken")
 
 
 def test_a_promotion_archives_its_history_and_both_timelines_can_be_followed(archiving: Archiving, place: Path):

@@ -207,6 +207,7 @@ class Scene:
         self.ledger.fork(recovery["timeline"], parent=branch, after=after)
         for old in self.server.base.glob("data.before-*"):
             shutil.rmtree(old)
+        self.restart("fast")  # with its own log again
         self.canary.resume()
 
     def some_row(self, branch: Branch) -> Row:

@@ -23,6 +23,7 @@ from ansible_collections.dbops.postgres.plugins.module_utils.dbops.errors import
 from ansible_collections.dbops.postgres.plugins.module_utils.dbops.pg.controlfile import control_file
 from ansible_collections.dbops.postgres.plugins.module_utils.dbops.wal.bounded import bounded
 from ansible_collections.dbops.postgres.plugins.module_utils.dbops.wal.cluster import Cluster, cluster_in
+from ansible_collections.dbops.postgres.plugins.module_utils.dbops.wal.prefetch import take
 from ansible_collections.dbops.postgres.plugins.module_utils.dbops.wal.scripts import (
     MISSING,
     Place,
@@ -200,6 +201,21 @@ def test_a_prefetched_segment_is_handed_over_without_python(host: Host):
     assert (done.returncode, done.stderr, host.was_asked()) == (0, "", False)
     assert (host.data / "pg_wal" / "RECOVERYXLOG").read_bytes() == b"fetched"
     assert host.run("get", NAME, "pg_wal/RECOVERYXLOG").returncode == 255  # there is only one
+
+
+def test_a_prefetched_segment_is_linked_and_its_seal_broken_so_that_the_worker_lets_go_of_it(host: Host):
+    path = host.prefetched()
+    assert host.run("get", NAME, "pg_wal/RECOVERYXLOG").returncode == 0
+    assert os.stat(host.data / "pg_wal" / "RECOVERYXLOG").st_ino == path.stat().st_ino
+    assert version_of(str(path)).mtime_ns != version_of(f"{path}.ok").mtime_ns
+    assert not take(host.spool, NAME, str(host.data / "pg_wal" / "again"))
+
+
+def test_where_a_file_is_in_the_way_a_prefetched_segment_replaces_it(host: Host):
+    host.prefetched()
+    (host.data / "pg_wal" / "RECOVERYXLOG").write_bytes(b"of an earlier call")
+    assert host.run("get", NAME, "pg_wal/RECOVERYXLOG").returncode == 0
+    assert (host.data / "pg_wal" / "RECOVERYXLOG").read_bytes() == b"fetched"
 
 
 def test_a_spool_on_another_file_system_still_hands_over_whole_files(host: Host):

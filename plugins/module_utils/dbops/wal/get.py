@@ -20,7 +20,7 @@ from .bounded import bounded
 from .cluster import Cluster, calling_cluster
 from .fetch import FOUND, IMPOSSIBLE, MISSING, UNKNOWN, Outcome, fetch
 from .launch import Launcher
-from .prefetch import BUSY, take, want
+from .prefetch import BUSY, take, want, want_from_start
 from .spool import Spool, forget, give_path
 from .targets import archives
 
@@ -46,8 +46,10 @@ def get(settings: Settings, spool_path: str, file: str, to: str, launcher: Launc
 
 
 def _get(settings: Settings, cluster: Cluster, spool: Spool, name: WalName, to: str, launcher: Launcher) -> Got:
-    prefetch = name.kind is Kind.SEGMENT and settings.archiving.prefetch_bytes > 0 and _claimed(spool)
-    if prefetch and _handed_over(spool, name, to):
+    prefetch = settings.archiving.prefetch_bytes > 0 and _claimed(spool)
+    if prefetch and name.kind is Kind.HISTORY:
+        _begin_ahead(spool, cluster, launcher)
+    if prefetch and name.kind is Kind.SEGMENT and _handed_over(spool, name, to):
         spool.get.poke()
         return Got(0)
     outcome = _persistently(settings, cluster, name, to)
@@ -109,6 +111,13 @@ def _handed_over(spool: Spool, name: WalName, to: str) -> bool:
         if not busy or time.monotonic() > limit or not spool.get.has_worker():
             return take(spool, name.text, to)
         time.sleep(0.01)
+
+
+def _begin_ahead(spool: Spool, cluster: Cluster, launcher: Launcher) -> None:
+    """Recovery asks for histories before anything else: time for the worker to start, and to fetch the first."""
+    with contextlib.suppress(OSError):
+        if not spool.get.has_worker() and want_from_start(spool, cluster):
+            launcher.get_worker(cluster)
 
 
 def _fetch_ahead(spool: Spool, cluster: Cluster, name: WalName, segment_size: int, launcher: Launcher) -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import shutil
 import time
 from concurrent.futures import Future, ThreadPoolExecutor, wait
@@ -24,6 +25,8 @@ from .spool import OK, Spool, forget, version_of, wait_for_poke, write
 from .targets import archives
 
 BUSY, PART = ".busy", ".part"
+_START = re.compile(r"^START WAL LOCATION: \S+ \(file ([0-9A-F]{24})\)$", re.MULTILINE)
+_UNKNOWN_SIZE = 0  # that segment itself is wanted first, and its header says how large they are
 FAR = "far"  # there when the spool is on another file system than pg_wal, so that mv would not be one step
 
 
@@ -53,6 +56,19 @@ def want(spool: Spool, name: str, segment_size: int) -> None:
     write(os.path.join(spool.get.path, "want"), f"{name} {segment_size}")
 
 
+def want_from_start(spool: Spool, cluster: Cluster) -> bool:
+    """Tell it where replay will begin, before anything was asked for; False when no backup_label says so."""
+    try:
+        with open(os.path.join(cluster.data_directory, "backup_label"), encoding="ascii", errors="replace") as stream:
+            found = _START.search(stream.read(4096))
+    except OSError:
+        return False
+    if found is None:
+        return False
+    write(os.path.join(spool.get.path, "want"), f"{found.group(1)} {_UNKNOWN_SIZE}")
+    return True
+
+
 def run_worker(settings: Settings, spool: Spool, cluster: Cluster) -> None:
     spool.claim()
     with spool.get.hold() as held:
@@ -73,9 +89,10 @@ class GetWorker:
         self._window_bytes = min(settings.archiving.prefetch_bytes, settings.archiving.spool_max_bytes)
         self._segment_size = DEFAULT_SEGMENT_SIZE
         self._archives = archives(settings, cluster.system_identifier)
-        self._running: dict[str, Future[bool]] = {}
+        self._running: dict[str, Future[Optional[int]]] = {}
         self._absent: Optional[str] = None
         self._wanted = ""
+        self._start = ""  # where replay will begin, as long as it has taken nothing
         self._position = ""  # the last segment that replay has taken
 
     def run(self, fifo: int) -> None:
@@ -105,20 +122,30 @@ class GetWorker:
         with contextlib.suppress(OSError, ValueError, BadInput):
             with open(os.path.join(self._spool.get.path, "want"), encoding="ascii") as stream:
                 asked, size = stream.read().split()
-            if wal_name(asked).kind is Kind.SEGMENT and asked != self._wanted:
-                self._wanted = self._position = asked
-                self._segment_size = max(1 << 20, int(size))
+            if wal_name(asked).kind is Kind.SEGMENT and f"{asked} {size}" != self._wanted:
+                self._wanted = f"{asked} {size}"
                 self._absent = None
-        if not self._position:
-            return
-        window = set(self._window())
+                if int(size) == _UNKNOWN_SIZE:
+                    self._start, self._position, self._segment_size = asked, "", _UNKNOWN_SIZE
+                else:
+                    self._start, self._position, self._segment_size = "", asked, max(1 << 20, int(size))
+        window = self._window()
         for entry in self._entries():
             name = entry[: -len(OK)] if entry.endswith(OK) else ""
-            if name and name not in self._running and not os.path.exists(os.path.join(self._spool.ready, name)):
-                forget(os.path.join(self._spool.ready, entry))  # taken
+            if name and name not in self._running and self._is_taken(name):
+                forget(os.path.join(self._spool.ready, name))
+                forget(os.path.join(self._spool.ready, entry))
                 if name in window and name > self._position:
                     self._position = name
         self._drop_all_but(set(self._window()))
+
+    def _is_taken(self, name: str) -> bool:
+        """Moved away; or linked, and its seal broken."""
+        ready = os.path.join(self._spool.ready, name)
+        try:
+            return version_of(ready).mtime_ns != version_of(ready + OK).mtime_ns
+        except OSError:
+            return True
 
     def _fill(self, pool: ThreadPoolExecutor) -> None:
         for text in self._window():
@@ -132,39 +159,45 @@ class GetWorker:
                 write(os.path.join(self._spool.ready, text + BUSY), "")
             self._running[text] = pool.submit(self._fetch, wal_name(text))
 
-    def _fetch(self, name: WalName) -> bool:
+    def _fetch(self, name: WalName) -> Optional[int]:
+        """The segment size that its header tells, when it is there now."""
         ready = os.path.join(self._spool.ready, name.text)
         part = f"{ready}{PART}"
         try:
             forget(part)
-            if fetch(self._archives, name, part).verdict != FOUND:
-                return False
+            outcome = fetch(self._archives, name, part)
+            if outcome.verdict != FOUND:
+                return None
             # The seal first: once the file has its name, a script may take it.
             write(ready + OK, "", mtime_ns=version_of(part).mtime_ns)
             os.rename(part, ready)
-            return True
+            return outcome.segment_size
         except (DbopsError, OSError):
-            return False
+            return None
         finally:
             forget(part)
             forget(ready + BUSY)
 
     def _collect(self) -> None:
         for text in [text for text, future in self._running.items() if future.done()]:
-            if not self._running.pop(text).result() and (self._absent is None or text < self._absent):
+            size = self._running.pop(text).result()
+            if size is None and (self._absent is None or text < self._absent):
                 self._absent = text
+            elif size is not None and text == self._start:
+                self._segment_size = size
 
     def _window(self) -> list[str]:
-        """The names after the position, as many as there is room for."""
-        if not self._position:
-            return []
-        timeline = int(self._position[:8], 16)
+        """The names after the position, or from the start on, as many as there is room for."""
+        known = self._position or self._start
+        if not known or self._segment_size == _UNKNOWN_SIZE:
+            return [known] if known else []
+        timeline = int(known[:8], 16)
         per_log = 0x100000000 // self._segment_size
-        number = int(self._position[8:16], 16) * per_log + int(self._position[16:], 16)
+        first = int(known[8:16], 16) * per_log + int(known[16:], 16) + (1 if self._position else 0)
         count = self._window_bytes // self._segment_size
         return [
-            segment_name(timeline, following * self._segment_size, self._segment_size)
-            for following in range(number + 1, number + 1 + count)
+            segment_name(timeline, number * self._segment_size, self._segment_size)
+            for number in range(first, first + count)
         ]
 
     def _drop_all_but(self, wanted: set[str]) -> None:

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """The two shell scripts that the server calls: an answer in milliseconds when a worker was ahead, else Python.
 
-POSIX shell (dash, bash, busybox). Up to a hit they start nothing, except mv. Their exit codes are what PostgreSQL
+POSIX shell (dash, bash, busybox). Up to a hit they start nothing, except one ln. Their exit codes are what PostgreSQL
 understands rightly even when the interpreter is missing, crashes or is killed (PostgreSQL 18 manual, continuous
 archiving): archiving fails with 1 to 125 and is tried again; a segment is missing with 1, and only when that was
 proven; everything else is 255, on which recovery stops and nothing is promoted.
@@ -82,6 +82,10 @@ case $name in
             if same "$ready" "$ready.ok"; then
                 if [ -e "$spool/get/$boot/$system/far" ]; then
                     mv -f "$ready" "$to.dbops" 2> /dev/null && mv -f "$to.dbops" "$to" && taken=1
+                elif ln "$ready" "$to" 2> /dev/null; then
+                    # The seal is broken by another time; the worker then removes both. ln starts faster than mv.
+                    {{ true > "$ready.ok"; }} 2> /dev/null
+                    taken=1
                 else
                     mv -f "$ready" "$to" 2> /dev/null && taken=1
                 fi

@@ -5,7 +5,7 @@
 <spool>/push/<system>/<file>.ok            durable in every required repository; mtime = that of the file in pg_wal
 <spool>/push/<system>/<file>.error         why the worker could not push it
 <spool>/push/{lock,worker.pid,poke}        one worker at a time; a byte in the FIFO wakes it
-<spool>/get/<boot>/<system>/<segment>      fetched ahead and verified; .ok beside it has the same mtime
+<spool>/get/<boot>/<system>/<segment>      fetched ahead, verified; .ok beside it has its mtime until it is taken
 <spool>/get/{lock,worker.pid,poke,want}
 
 An equal mtime is what a shell can check without starting anything. It ties a marker to that very version of a file:
