@@ -63,7 +63,7 @@ def struck(scene: Scene, card: Round) -> None:
     scene.chance.seed(card.seed)
     card.fault.strike(scene)
     scene.settle()
-    scene.prove(with_engine=scene.chance.random() < 0.5)
+    scene.prove(with_engine=scene.chance.random() < 0.3)
     scene.canary.resume()
 
 

@@ -384,7 +384,6 @@ def _(scene: Scene) -> None:
     scene.busy()
     scene.busy()
     scene.settle()
-    scene.prove()
     scene.server.stop()
     kill(scene.archiving.workers())
     scene.server.start()
