@@ -66,7 +66,7 @@ def a_false_clock(_can_mount: bool) -> str:
 
 
 @fault("SIGKILL of the push worker")
-def _(scene: Scene) -> None:
+def sigkill_push_worker(scene: Scene) -> None:
     for _time in range(3):
         scene.busy(8)
         scene.random_moment(0.1)
@@ -74,7 +74,7 @@ def _(scene: Scene) -> None:
 
 
 @fault("SIGKILL of archive_command's interpreter")
-def _(scene: Scene) -> None:
+def sigkill_archivecommand_interpreter(scene: Scene) -> None:
     """The worker too, or there would hardly be one."""
     for _time in range(3):
         kill(scene.archiving.workers())
@@ -84,7 +84,7 @@ def _(scene: Scene) -> None:
 
 
 @fault("SIGKILL of PostgreSQL")
-def _(scene: Scene) -> None:
+def sigkill_postgresql(scene: Scene) -> None:
     scene.busy()
     scene.random_moment()
     scene.server.kill()
@@ -92,7 +92,7 @@ def _(scene: Scene) -> None:
 
 
 @fault("SIGKILL of the archiver with all that it started")
-def _(scene: Scene) -> None:
+def sigkill_archiver_with_all_started(scene: Scene) -> None:
     """One process group: archiver, shell, interpreter. The postmaster restarts all its children."""
     kill(scene.archiving.workers())
     scene.busy()
@@ -106,7 +106,7 @@ def _(scene: Scene) -> None:
 
 
 @fault("crash after our 0 and before .done: files are archived again")
-def _(scene: Scene) -> None:
+def crash_after_0_before_done_files(scene: Scene) -> None:
     scene.busy()
     scene.busy()
     wait_until(lambda: len(scene.segments()) > 2, "segments are archived")
@@ -124,7 +124,7 @@ def _(scene: Scene) -> None:
 
 
 @fault("the push worker stops for a while, and goes on")
-def _(scene: Scene) -> None:
+def push_worker_stops_while_goes_on(scene: Scene) -> None:
     """As one that a slow disk or store holds up, at any point of its work."""
     for _time in range(3):
         scene.busy(8)
@@ -139,7 +139,7 @@ def _(scene: Scene) -> None:
 
 
 @fault("the spool is deleted")
-def _(scene: Scene) -> None:
+def spool_deleted(scene: Scene) -> None:
     for _time in range(3):
         scene.busy(8)
         scene.random_moment(0.1)
@@ -147,7 +147,7 @@ def _(scene: Scene) -> None:
 
 
 @fault("the spool's disk is full", a_mount)
-def _(scene: Scene) -> None:
+def spool_disk_full(scene: Scene) -> None:
     with small_disk(scene, scene.archiving.spool, "64k"):
         (scene.archiving.spool / "ballast").write_bytes(bytes(60 << 10))
         scene.busy()
@@ -156,7 +156,7 @@ def _(scene: Scene) -> None:
 
 
 @fault("the spool's disk is read-only", a_mount)
-def _(scene: Scene) -> None:
+def spool_disk_readonly(scene: Scene) -> None:
     with small_disk(scene, scene.archiving.spool, "1m"):
         scene.busy(8)
         remount(scene.archiving.spool, "ro")
@@ -169,7 +169,7 @@ def _(scene: Scene) -> None:
 
 
 @fault("the repository's disk is full", a_mount)
-def _(scene: Scene) -> None:
+def repository_disk_full(scene: Scene) -> None:
     used = int(subprocess.run(["du", "-sk", scene.disk], capture_output=True, text=True, check=True).stdout.split()[0])
     subprocess.run(["mount", "-o", f"remount,size={used + 64}k", scene.disk], check=True)
     failed = failures(scene)
@@ -184,7 +184,7 @@ def _(scene: Scene) -> None:
 
 
 @fault("the repository's disk becomes read-only", a_mount)
-def _(scene: Scene) -> None:
+def repository_disk_becomes_readonly(scene: Scene) -> None:
     scene.busy()
     scene.random_moment(0.1)
     remount(scene.disk, "ro")
@@ -195,7 +195,7 @@ def _(scene: Scene) -> None:
 
 
 @fault("the repository's disk is not mounted any more", a_mount)
-def _(scene: Scene) -> None:
+def repository_disk_not_mounted_any_more(scene: Scene) -> None:
     """What is left is an empty directory that the server's user may write to."""
     scene.busy()
     scene.random_moment(0.1)
@@ -208,7 +208,7 @@ def _(scene: Scene) -> None:
 
 
 @fault("the repository hangs", a_mount)
-def _(scene: Scene) -> None:
+def repository_hangs(scene: Scene) -> None:
     """A file system that never answers. The server must not wait for ever, and learns what is wrong."""
     scene.busy()
     scene.random_moment(0.1)
@@ -223,12 +223,12 @@ def _(scene: Scene) -> None:
 
 
 @fault("a segment in the archive is cut off")
-def _(scene: Scene) -> None:
+def segment_archive_cut_off(scene: Scene) -> None:
     damage(scene, lambda path: os.truncate(path, scene.chance.randrange(path.stat().st_size)))
 
 
 @fault("a byte in the archive is flipped")
-def _(scene: Scene) -> None:
+def byte_archive_flipped(scene: Scene) -> None:
     def flip(path: Path) -> None:
         content = bytearray(path.read_bytes())
         content[scene.chance.randrange(len(content))] ^= 1 << scene.chance.randrange(8)
@@ -238,7 +238,7 @@ def _(scene: Scene) -> None:
 
 
 @fault("two segments in the archive are swapped")
-def _(scene: Scene) -> None:
+def two_segments_archive_are_swapped(scene: Scene) -> None:
     def swap(path: Path) -> None:
         others = [item for item in scene.segments() if item.read_bytes() != path.read_bytes()]
         path.write_bytes(scene.chance.choice(others).read_bytes())
@@ -247,7 +247,7 @@ def _(scene: Scene) -> None:
 
 
 @fault("a segment in the middle of the archive is deleted")
-def _(scene: Scene) -> None:
+def segment_middle_archive_deleted(scene: Scene) -> None:
     """The window shows the gap, a plan to the end refuses and names it, what lies before it can be reached."""
     scene.busy()
     scene.busy()
@@ -269,7 +269,7 @@ def _(scene: Scene) -> None:
 
 
 @fault("a timeline's history file is missing")
-def _(scene: Scene) -> None:
+def timeline_history_file_missing(scene: Scene) -> None:
     """Without it recovery would follow the old timeline to its end and promote: rows would be lost in silence."""
     scene.busy()
     scene.settle()
@@ -288,7 +288,7 @@ def _(scene: Scene) -> None:
 
 
 @fault("a copy of the cluster archives into the same repository")
-def _(scene: Scene) -> None:
+def copy_cluster_archives_into_same_repository(scene: Scene) -> None:
     """It has the same identifier and settings, and goes its own way."""
     scene.busy()
     scene.settle()
@@ -311,7 +311,7 @@ def _(scene: Scene) -> None:
 
 
 @fault("the host is lost: recovered in place to the end, on a new timeline")
-def _(scene: Scene) -> None:
+def host_lost_recovered_place_end_on(scene: Scene) -> None:
     """What was acknowledged and not yet archived may go with the host; nothing else may."""
     scene.busy()
     scene.random_moment()
@@ -329,7 +329,7 @@ def _(scene: Scene) -> None:
 
 
 @fault("in place to before the fork, and from there on a new timeline")
-def _(scene: Scene) -> None:
+def place_before_fork_there_on_new(scene: Scene) -> None:
     scene.busy()
     scene.busy()
     scene.settle()
@@ -339,7 +339,7 @@ def _(scene: Scene) -> None:
 
 
 @fault("back to a timeline that had been left, and on from there")
-def _(scene: Scene) -> None:
+def back_timeline_had_been_left_on(scene: Scene) -> None:
     """Three timelines deep: the second leaves the first, the third returns to what only the first has."""
     scene.busy()
     scene.busy()
@@ -360,7 +360,7 @@ def _(scene: Scene) -> None:
 
 
 @fault("a random point of a random timeline, beside")
-def _(scene: Scene) -> None:
+def random_point_random_timeline_beside(scene: Scene) -> None:
     scene.busy()
     scene.settle()
     branch = scene.chance.choice([item for item in scene.ledger.branches if len(item.rows) > 5])
@@ -374,7 +374,7 @@ def _(scene: Scene) -> None:
 
 
 @fault("the clock is set back by an hour", a_false_clock)
-def _(scene: Scene) -> None:
+def clock_set_back_an_hour(scene: Scene) -> None:
     """The server and all that it starts believe it, before and after a restart."""
     scene.busy()
     scene.server.stop()
@@ -396,7 +396,7 @@ def _(scene: Scene) -> None:
 
 
 @fault("the repository goes away during recovery")
-def _(scene: Scene) -> None:
+def repository_goes_away_during_recovery(scene: Scene) -> None:
     """Recovery stops and nothing is promoted; once it is back, a start goes on to the end."""
     scene.busy()
     scene.busy()
@@ -421,7 +421,7 @@ def _(scene: Scene) -> None:
 
 
 @fault("the repository hangs during recovery", a_mount)
-def _(scene: Scene) -> None:
+def repository_hangs_during_recovery(scene: Scene) -> None:
     scene.busy()
     scene.settle()
     kill(scene.archiving.workers())
@@ -437,7 +437,7 @@ def _(scene: Scene) -> None:
 
 
 @fault("SIGKILL of restore_command and its worker during recovery")
-def _(scene: Scene) -> None:
+def sigkill_restorecommand_its_worker_during_recovery(scene: Scene) -> None:
     """A worker's death costs time; a command's stops recovery, and a start goes on."""
     for _time in range(4):
         scene.busy(8)
@@ -452,7 +452,7 @@ def _(scene: Scene) -> None:
 
 
 @fault("SIGKILL of the recovering server")
-def _(scene: Scene) -> None:
+def sigkill_recovering_server(scene: Scene) -> None:
     for _time in range(3):
         scene.busy(8)
     scene.settle()
