@@ -14,6 +14,15 @@ Work as the OS user that PostgreSQL runs as. Never work in the old data director
 `backup.json` says what the backup is (`method`, `type`, `parent`, `postgres_version_num`: 180006 is version 18.6) and
 gives for each file its `stored` size and sha256.
 
+**If this lies in an object store**, bring it to a disk with the cloud's own tool first: of `backups/` the directory of
+the backup and those of its parents, and for a later point in time `wal/`. Names and bytes stay what they are.
+
+```sh
+aws s3 cp --recursive s3://BUCKET/PREFIX/@CLUSTER@/backups/LABEL backups/LABEL    # another server: --endpoint-url URL
+gcloud storage cp --recursive gs://BUCKET/PREFIX/@CLUSTER@/backups/LABEL backups/
+az storage blob download-batch --source CONTAINER --pattern 'PREFIX/@CLUSTER@/backups/LABEL/*' --destination .
+```
+
 All commands below start here, in the directory of this file, and need this function:
 
 ```sh setup
