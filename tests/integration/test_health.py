@@ -14,6 +14,7 @@ import pytest
 from ansible_collections.dbops.postgres.plugins.module_utils.dbops.cli.main import main
 from ansible_collections.dbops.postgres.plugins.module_utils.dbops.health.check import check
 from ansible_collections.dbops.postgres.plugins.module_utils.dbops.health.checks import exposure_s
+from ansible_collections.dbops.postgres.plugins.module_utils.dbops.health.finding import Severity
 from ansible_collections.dbops.postgres.plugins.module_utils.dbops.settings import from_mapping
 from tests.support.module_runs import run_module
 from tests.support.physical import changed_bytes, flip_a_bit, objects_of, repository_of
@@ -154,3 +155,8 @@ def test_the_module_fails_from_the_severity_that_it_was_told(watched):
     watched.backup()
     assert not run_module("pg_backup_health", **arguments)["failed"]  # a warning: no proof
     assert run_module("pg_backup_health", fail_at="warning", **arguments)["failed"]
+
+    path = watched.place / "dbops-main.prom"
+    for _again in range(2):
+        assert main(["--config", str(watched.config), "--quiet", "metrics", "--textfile", str(path)]) == 0
+    assert f'dbops_check_severity{{cluster="main"}} {Severity.WARNING.rank}' in path.read_text()

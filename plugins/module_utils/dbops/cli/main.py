@@ -15,7 +15,21 @@ from typing import Any, NoReturn, Optional
 
 from .. import __version__
 from ..errors import BadInput, DbopsError, ToolFailed, Unreachable
-from . import backup, check, config, expire, info, migrate, repo, restore, restore_point, verify, wal, wal_command
+from . import (
+    backup,
+    check,
+    config,
+    expire,
+    info,
+    metrics,
+    migrate,
+    repo,
+    restore,
+    restore_point,
+    verify,
+    wal,
+    wal_command,
+)
 from .door import Answer, Door
 from .progress_bar import Bar, JsonLines, Told, json_line, write
 from .words import clean
@@ -76,7 +90,7 @@ def _parser() -> argparse.ArgumentParser:
     parser = _Parser(prog="dbops", description="Backups of PostgreSQL, and getting them back.", parents=[common])
     parser.add_argument("--version", action="version", version=f"dbops {__version__}")
     verbs = parser.add_subparsers(title="verbs", metavar="VERB", required=True, parser_class=_Parser)
-    for room in (backup, info, expire, repo, restore, verify, check, restore_point, wal, migrate, config):
+    for room in (backup, info, expire, repo, restore, verify, check, metrics, restore_point, wal, migrate, config):
         room.add(verbs, common)
     return parser
 

@@ -27,7 +27,7 @@ def judge(facts: Facts) -> list[Finding]:
     for repository in facts.repositories:
         found += _reachable(repository)
         if repository.reached:
-            for method, database in _wanted(facts):
+            for method, database in wanted(facts):
                 found += _of_backups(facts, repository, method, database)
             found += _readable(repository)
             found += _wal(facts, repository)
@@ -72,7 +72,8 @@ def _readable(repository: Repository) -> Iterator[Finding]:
 # -- backups
 
 
-def _wanted(facts: Facts) -> Iterator[tuple[str, Optional[str]]]:
+def wanted(facts: Facts) -> Iterator[tuple[str, Optional[str]]]:
+    """The methods by which there must be backups, dumps by database where databases are named."""
     for method in facts.methods:
         if method == "logical" and facts.databases:
             for database in facts.databases:
