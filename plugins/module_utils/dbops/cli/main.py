@@ -26,6 +26,7 @@ from . import (
     repo,
     restore,
     restore_point,
+    scrub,
     verify,
     wal,
     wal_command,
@@ -90,7 +91,21 @@ def _parser() -> argparse.ArgumentParser:
     parser = _Parser(prog="dbops", description="Backups of PostgreSQL, and getting them back.", parents=[common])
     parser.add_argument("--version", action="version", version=f"dbops {__version__}")
     verbs = parser.add_subparsers(title="verbs", metavar="VERB", required=True, parser_class=_Parser)
-    for room in (backup, info, expire, repo, restore, verify, check, metrics, restore_point, wal, migrate, config):
+    for room in (
+        backup,
+        info,
+        expire,
+        repo,
+        restore,
+        verify,
+        scrub,
+        check,
+        metrics,
+        restore_point,
+        wal,
+        migrate,
+        config,
+    ):
         room.add(verbs, common)
     return parser
 
