@@ -4,14 +4,16 @@
 from __future__ import annotations
 
 import argparse
+import functools
 from datetime import datetime, timezone
 from typing import Any, Optional
 
 from ..errors import BadInput, NotFound
-from ..migrate import create, doctor, run
+from ..migrate import create, doctor, rehearse, run
 from ..migrate.plan import Request
 from ..progress import duration
 from ..settings import Settings
+from . import migrate_lint, migrate_test
 from .door import Answer, Door, given
 from .words import clean, plural, size, table
 
@@ -61,6 +63,11 @@ def _actions(actions: Any, shared: argparse.ArgumentParser, running: argparse.Ar
     made.add_argument("--timestamp", action="store_true", help="number it by the time (UTC) and not by the last file")
     made = action("doctor", diagnose, "what is true of a dirty database: rolled back, applied or partial")
     made.add_argument("--repair", action="store_true", help="force the version that it found to be right")
+    made.add_argument(
+        "--scratch", action="store_true", help="without a history, compare with the files on a scratch server"
+    )
+    migrate_lint.add(action("lint", lint, "names, files and pairs, without a server"))
+    migrate_test.add(action("test", test, "rehearse every file up, down and up again, away from the database"))
 
 
 def up(door: Door) -> Answer:
@@ -122,9 +129,21 @@ def new(door: Door) -> Answer:
 
 def diagnose(door: Door) -> Answer:
     settings = settings_of(door)
-    data = doctor.repair(settings, door.progress) if door.args.repair else doctor.diagnose(settings)
+    rebuild = functools.partial(rehearse.schemas_at, settings) if door.args.scratch else None
+    if door.args.repair:
+        data = doctor.repair(settings, door.progress, rebuild=rebuild)
+    else:
+        data = doctor.diagnose(settings, rebuild=rebuild)
     lines = [clean(data["msg"]), *(f"  {clean(line)}" for line in data["doctor"]["differences"])]
     return Answer(data, "\n".join(lines))
+
+
+def test(door: Door) -> Answer:
+    return migrate_test.run(door, settings_of(door))
+
+
+def lint(door: Door) -> Answer:
+    return migrate_lint.run(door, settings_of(door))
 
 
 def settings_of(door: Door) -> Settings:

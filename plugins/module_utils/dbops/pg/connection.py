@@ -153,6 +153,10 @@ class Connection:
             self._raw.notices = []
         return told.kept
 
+    @property
+    def backend_pid(self) -> int:
+        return int(self._raw.info.backend_pid)
+
     def abandon(self) -> bool:
         """Roll back a transaction that a script left open; whether there was one."""
         with explained(f"ask {self.where}"):

@@ -1,0 +1,65 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""`dbops migrate lint`: the directory, the files and the pairs, without a server."""
+
+from __future__ import annotations
+
+import argparse
+
+from ..errors import BadInput
+from ..migrate import lint
+from ..migrate.lint_rules import SEVERITIES
+from ..settings import Settings
+from .door import Answer, Door
+from .migrate_test import add_reports, findings_text, write_reports
+from .words import clean
+
+_ENGINES = ("ours", "syntax", "squawk")
+_SEVERITIES = ("error", "warning", "note", "off")
+
+
+def add(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--engine", action="append", choices=_ENGINES, help="only these; syntax needs pglast, squawk "
+                        "squawk-cli; default: all three")  # fmt: skip
+    parser.add_argument("--naming", action="store_true", help="the names of files alone")
+    parser.add_argument("--since", metavar="GIT_REF", help="findings in files that differ from this commit, and edits")
+    parser.add_argument("--baseline", metavar="FILE", help="findings that are known do not count")
+    parser.add_argument("--write-baseline", action="store_true", help="put what is found now into --baseline")
+    parser.add_argument("--severity", action="append", default=[], metavar="RULE=error|warning|note|off")
+    parser.add_argument(
+        "--postgres", default="15", metavar="MAJOR", help="the version that squawk has in mind; default 15"
+    )
+    add_reports(parser)
+
+
+def run(door: Door, settings: Settings) -> Answer:
+    args = door.args
+    request = lint.Request(
+        engines=tuple(args.engine or _ENGINES),
+        naming_only=args.naming,
+        since=args.since,
+        baseline=None if args.write_baseline else args.baseline,
+        severities=dict(_severity(text) for text in args.severity),
+        postgres=args.postgres,
+    )
+    if args.write_baseline and not args.baseline:
+        raise BadInput("--write-baseline has no file to write.", hint="Name it: --baseline FILE.")
+    data = lint.lint(settings.migrations.path, request)
+    found = data["lint"]
+    if args.write_baseline:
+        lint.write_baseline(args.baseline, found["findings"])
+        return Answer(
+            data, f"{args.baseline} holds {len(found['findings'])} findings; from now on only new ones count."
+        )
+    extra = write_reports(args, found["findings"], found["directory"], "migration lint", found["files"])
+    text = "\n".join([*findings_text(found["findings"]), clean(data["msg"])])
+    return Answer(data, extra + text, code=0 if found["passed"] else 1)
+
+
+def _severity(text: str) -> tuple[str, str]:
+    rule, _sign, severity = text.partition("=")
+    if severity not in _SEVERITIES or not (rule in SEVERITIES or rule.startswith("squawk:")):
+        raise BadInput(
+            f"{text!r} is no severity of a rule.",
+            hint=f"Write RULE=SEVERITY, one of {', '.join(_SEVERITIES)}; rules: {', '.join(SEVERITIES)}, squawk:NAME.",
+        )
+    return rule, severity
