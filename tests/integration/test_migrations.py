@@ -21,6 +21,7 @@ from ansible_collections.dbops.postgres.plugins.module_utils.dbops.pg.connection
 from ansible_collections.dbops.postgres.plugins.module_utils.dbops.progress import Silent
 from ansible_collections.dbops.postgres.plugins.module_utils.dbops.settings import Settings
 from tests.support.golang_migrate import Dirty, GolangMigrate
+from tests.support.module_runs import run_module
 from tests.support.servers import Installation, PgServer, Templates, kill_below, wait_until
 
 TABLE = StateTable("public", "schema_migrations")
@@ -404,3 +405,25 @@ def test_an_edited_or_late_file_is_found_by_the_history(database):
     done = database.run(Request("up", out_of_order=True))
     assert [item["version"] for item in done["migrations"]["applied"]] == [0, 4, 5]
     assert database.state() == (5, False)
+
+
+def test_the_module_brings_a_database_to_a_version_and_tells_the_change(database):
+    section = database.server.engine_mapping(None)
+    options = {
+        "cluster": "main",
+        "database": database.name,
+        "path": str(database.directory),
+        **section["connection"],
+        "os_user": section["host"]["os_user"],
+    }
+    planned = run_module("pg_migrate", check=True, **options)
+    assert planned["changed"]
+    assert [step["version"] for step in planned["migrations"]["steps"]] == [1, 2, 3, 4, 5]
+    assert not database_has_state(database)
+    done = run_module("pg_migrate", **options)
+    assert done["changed"]
+    assert any("public.books" in line for line in done["diff"]["after"]["schema"])
+    assert not run_module("pg_migrate", **options)["changed"]
+    back = run_module("pg_migrate", version="2", **options)
+    assert back["migrations"]["after"] == {"version": 2, "dirty": False}
+    assert run_module("pg_migrate", version="two", **options)["error_code"] == "bad_input"

@@ -107,9 +107,11 @@ def test_since_a_commit_only_new_files_count_and_old_ones_may_not_change(copy):
     (copy / "000002_x.down.sql").unlink()
     found = sorted((it["check"], it["file"]) for it in lint.lint(str(copy), request)["lint"]["findings"])
     assert found == [
-        ("edited", "000001_shelves.up.sql"), ("edited", "000002_x.down.sql"), ("not-above-base", "000000_late.down.sql"),
+        ("edited", "000001_shelves.up.sql"),
+        ("edited", "000002_x.down.sql"),
+        ("not-above-base", "000000_late.down.sql"),
         ("not-above-base", "000000_late.up.sql"),
-    ]  # fmt: skip
+    ]
 
 
 def test_the_quick_naming_hook_reads_no_file(copy):
