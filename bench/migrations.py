@@ -1,0 +1,42 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""How long the rehearsal of the reference migrations takes, with 1 job and with one for each CPU.
+
+make setup && . .venv/bin/activate && python bench/migrations.py [rounds]
+"""
+
+from __future__ import annotations
+
+import os
+import statistics
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[1]
+sys.path[:0] = [str(ROOT / "plugins" / "module_utils"), str(ROOT / "scripts")]
+
+
+def main() -> None:
+    from dbops.migrate import rehearse
+    from dbops.progress import Silent
+    from dbops.settings import from_mapping
+    from localpg.installations import installations
+    from localpg.osuser import server_user
+
+    example = ROOT / "examples" / "ridehailing"
+    rounds = int(sys.argv[1]) if len(sys.argv) > 1 else 3
+    for installation in installations():
+        host = {"bin_dir": str(installation.bin_dir), "os_user": server_user().name}
+        mapping = {"cluster": "bench", "host": host, "migrations": {"path": str(example / "migrations")}}
+        settings = from_mapping(mapping)
+        for jobs in sorted({1, os.cpu_count() or 1}):
+            request = rehearse.Request(jobs=jobs, data=str(example / "rehearsal"))
+            seconds = [rehearse.rehearse(settings, request, Silent())["rehearsal"]["seconds"] for _ in range(rounds)]
+            median = statistics.median(seconds)
+            print(
+                f"PostgreSQL {installation.major}, {jobs} jobs: {median:.1f} s (of {rounds}: {min(seconds)}-{max(seconds)})"
+            )
+
+
+if __name__ == "__main__":
+    main()
