@@ -20,6 +20,7 @@ def main() -> None:
     from dbops.migrate import rehearse
     from dbops.progress import Silent
     from dbops.settings import from_mapping
+
     from localpg.installations import installations
     from localpg.osuser import server_user
 
@@ -33,9 +34,8 @@ def main() -> None:
             request = rehearse.Request(jobs=jobs, data=str(example / "rehearsal"))
             seconds = [rehearse.rehearse(settings, request, Silent())["rehearsal"]["seconds"] for _ in range(rounds)]
             median = statistics.median(seconds)
-            print(
-                f"PostgreSQL {installation.major}, {jobs} jobs: {median:.1f} s (of {rounds}: {min(seconds)}-{max(seconds)})"
-            )
+            spread = f"of {rounds}: {min(seconds)}-{max(seconds)}"
+            print(f"PostgreSQL {installation.major}, {jobs} jobs: {median:.1f} s ({spread})")
 
 
 if __name__ == "__main__":
