@@ -38,7 +38,7 @@ from tests.support.keys import KeyMaker, KeyPair, both, opening
 from tests.support.physical import flip_a_bit
 
 METHODS = ["gpg", "age"]
-CONTENT = [os.urandom(1 << 20), b"x" * 700_000, b"end"]
+CONTENT = (os.urandom(1 << 20), b"x" * 700_000, b"end")
 
 
 @pytest.fixture(scope="module")
