@@ -333,7 +333,7 @@ def test_an_index_built_concurrently_is_not_held_up_by_a_runner_that_waits(datab
         blocker.rollback()
         builder.join()
         waiter.join()
-    assert [len(result["migrations"]["applied"]) for result in results] == [1, 0]
+    assert sorted(len(result["migrations"]["applied"]) for result in results) == [0, 1]  # whichever returns first
 
 
 WAITING = (
