@@ -32,7 +32,9 @@ def main() -> None:
         settings = from_mapping(mapping)
         for jobs in sorted({1, os.cpu_count() or 1}):
             request = rehearse.Request(jobs=jobs, data=str(example / "rehearsal"))
-            seconds = [rehearse.rehearse(settings, request, Silent())["rehearsal"]["seconds"] for _ in range(rounds)]
+            seconds = [
+                rehearse.rehearse(settings, request, Silent())["rehearsal"]["seconds"] for _round in range(rounds)
+            ]
             median = statistics.median(seconds)
             spread = f"of {rounds}: {min(seconds)}-{max(seconds)}"
             print(f"PostgreSQL {installation.major}, {jobs} jobs: {median:.1f} s ({spread})")

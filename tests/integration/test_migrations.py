@@ -300,7 +300,7 @@ def test_a_file_that_committed_half_of_itself_is_partial_and_shown(database):
 def test_of_two_runners_one_waits_and_then_finds_nothing_to_do(database):
     (database.directory / "1_books.up.sql").write_text("select pg_sleep(0.5); create table books (id int primary key);")
     results = []
-    threads = [threading.Thread(target=lambda: results.append(database.run(UP, wait_s=60))) for _ in range(2)]
+    threads = [threading.Thread(target=lambda: results.append(database.run(UP, wait_s=60))) for _runner in range(2)]
     for thread in threads:
         thread.start()
     for thread in threads:
