@@ -196,8 +196,8 @@ def test_an_incremental_rests_on_a_parent_that_this_host_cannot_open(server, set
     assert_same_content(server, place / "data", place / "over", before)
 
 
-def test_a_key_that_has_expired_is_told_before_anything_is_copied(settings, maker):
-    writer = encrypting(settings, maker.gpg("short", expires="seconds=1"))
+def test_a_key_that_has_expired_is_told_before_anything_is_copied(settings, place):
+    writer = encrypting(settings, KeyMaker(place / "keys").gpg("short", expires="seconds=1"))
     request = take.Request(method="physical")
     until_expired = (take.plan(writer, request) for writer in itertools.repeat(writer, 500))
     with untouched(Path(settings.repositories[0].path)), pytest.raises(BadInput, match="cannot be used"):
