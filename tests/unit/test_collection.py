@@ -6,6 +6,7 @@ from __future__ import annotations
 import ast
 import pathlib
 import subprocess
+import sys
 from typing import Any
 
 import pytest
@@ -139,8 +140,9 @@ def test_the_agent_installs_what_the_codecs_of_backups_and_of_archiving_need(tmp
     hosts["clouds"] = {**hosts["nothing"], "agent_repositories": clouds, "expected": libraries}
     (tmp_path / "hosts.yml").write_text(yaml.safe_dump({"all": {"hosts": hosts}}))
     arguments = ["-i", "hosts.yml", "-c", "local", "-e", f"@{ROOT / 'roles/agent/vars/main.yml'}", "-m", "assert"]
+    program = str(pathlib.Path(sys.executable).parent / "ansible")
     done = subprocess.run(
-        ["ansible", "all", *arguments, "-a", "that='__agent_libraries == expected'"],
+        [program, "all", *arguments, "-a", "that='__agent_libraries == expected'"],
         cwd=tmp_path, capture_output=True, text=True, check=False, timeout=120,
     )  # fmt: skip
     assert done.returncode == 0, done.stdout

@@ -1,0 +1,161 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The rows of a plan, made by the server itself: in one transaction, or in marked steps that several workers take."""
+
+from __future__ import annotations
+
+from ..errors import BadInput, DbopsError, Refused
+from ..pg.connection import Connection
+from ..progress import Progress, Step
+from . import catalog, deferred
+from .functions import SCHEMA, literal
+from .plan import Plan
+from .profile import Part
+from .work import share
+
+_SETTINGS = "set jit = off; set timezone = 'UTC'; set synchronous_commit = off; set work_mem = '64MB'"
+_SEQUENCES = """
+    select attname as column, pg_get_serial_sequence(attrelid::regclass::text, attname) as sequence
+    from pg_attribute
+    where attrelid = to_regclass(%s) and attnum > 0 and not attisdropped and atttypid in (20, 21, 23)
+      and pg_get_serial_sequence(attrelid::regclass::text, attname) is not null
+"""
+_INDEXING = "set maintenance_work_mem = '256MB'"
+
+
+def prepare(server: Connection) -> None:
+    """What each connection needs: the profile's functions by their bare names, and no surprise from settings."""
+    server.run(_SETTINGS)
+    server.run(f"select set_config('search_path', current_setting('search_path') || ', {SCHEMA}', false)")
+
+
+def make_functions(server: Connection, plan: Plan) -> None:
+    for statement in plan.functions():
+        server.run(statement)
+
+
+def finish(server: Connection, plan: Plan) -> None:
+    """The last statements: numbers go on, what follows from the rows is made, and what only the load needed goes."""
+    set_sequences(server, plan)
+    for statement in plan.profile.after:
+        server.run(statement)
+    for part in plan.profile.parts:
+        if part.table is None:
+            server.run(f"drop table {SCHEMA}.{part.name}")
+    rows = server.rows(
+        "select oid::regprocedure::text as name from pg_proc where pronamespace = %s::regnamespace", (SCHEMA,)
+    )
+    for row in rows:
+        server.run(f"drop function {row['name']}")
+
+
+def at_once(server: Connection, plan: Plan, progress: Progress) -> None:
+    """Every part on one connection, in the caller's transaction."""
+    for part in plan.profile.parts:
+        progress.report(Step(f"seed {part.name}"))
+        if part.table is None:
+            _run(server, part, plan.create_scratch(part))
+        for chunk in plan.chunks(part):
+            _run(server, part, plan.insert(part, chunk))
+        if part.table is None:
+            _finish_scratch(server, part)
+
+
+def in_steps(servers: list[Connection], plan: Plan, progress: Progress) -> None:
+    """Every part, a chunk a transaction that leaves its mark. Called again after a kill, it goes on where that ended.
+
+    Indexes and foreign keys are put aside first and come back last; the catalog is proven to be the same.
+    """
+    first, tables = servers[0], plan.profile.tables()
+    before = _begin_or_go_on(first, tables)
+    first.run("begin")
+    deferred.put_aside(first, tables)
+    first.run("commit")
+    for part in plan.profile.parts:
+        progress.report(Step(f"seed {part.name}"))
+        _one_part(servers, plan, part)
+    for server in servers:
+        server.run(_INDEXING)
+    for kind in ("index", "foreign key"):
+        places = deferred.waiting(first, kind)
+        progress.report(Step(f"bring back {len(places)} {kind} definitions"))
+        share(servers, places, deferred.bring_back)
+    if catalog.fingerprint(first, tables) != before:
+        raise Refused(
+            "The catalog is not what it was before the load.",
+            hint="Compare indexes and foreign keys with a fresh migration; then reset and seed again.",
+        )
+    first.run(f"drop table {SCHEMA}.deferred, {SCHEMA}.marks, {SCHEMA}.before")
+
+
+def _one_part(servers: list[Connection], plan: Plan, part: Part) -> None:
+    first = servers[0]
+    marked = {row["low"] for row in first.rows(f"select low from {SCHEMA}.marks where part = %s", (part.name,))}
+    if part.table is None and -1 not in marked:
+        first.run("begin")
+        first.run(f"drop table if exists {SCHEMA}.{part.name}")
+        _run(first, part, plan.create_scratch(part))
+        first.run(f"insert into {SCHEMA}.marks values (%s, -1)", (part.name,))
+        first.run("commit")
+
+    def one_chunk(server: Connection, chunk: tuple[int, int]) -> None:
+        server.run("begin")
+        _run(server, part, plan.insert(part, chunk))
+        server.run(f"insert into {SCHEMA}.marks values (%s, %s)", (part.name, chunk[0]))
+        server.run("commit")
+
+    share(servers, [chunk for chunk in plan.chunks(part) if chunk[0] not in marked], one_chunk)
+    if part.table is None and -2 not in marked:
+        first.run("begin")
+        _finish_scratch(first, part)
+        first.run(f"insert into {SCHEMA}.marks values (%s, -2)", (part.name,))
+        first.run("commit")
+    elif part.table is not None:
+        first.run(f"analyze {part.table}")
+
+
+def set_sequences(server: Connection, plan: Plan) -> None:
+    """Let the numbers that the server gives out go on after the seeded ones."""
+    for part in plan.profile.parts:
+        if part.table is None:
+            continue
+        for row in server.rows(_SEQUENCES, (part.table,)):
+            if row["column"] in part.columns:
+                server.run(
+                    f"select setval('{row['sequence']}', greatest(max(\"{row['column']}\"), "
+                    f"(select last_value from {row['sequence']}))) from {part.table} having count(*) > 0"
+                )
+
+
+def _run(server: Connection, part: Part, statement: str) -> None:
+    """A statement of the profile's. What the server says against it is about this part."""
+    try:
+        server.run(statement)
+    except DbopsError as exc:
+        raise BadInput(
+            f"Part {part.name!r} of the profile: {exc.message}", hint="Mend the part, or free room."
+        ) from exc
+
+
+def _finish_scratch(server: Connection, part: Part) -> None:
+    if part.key:
+        server.run(f"create unique index on {SCHEMA}.{part.name} ({part.key})")
+    server.run(f"analyze {SCHEMA}.{part.name}")
+
+
+def _begin_or_go_on(server: Connection, tables: list[str]) -> str:
+    """The fingerprint from before anything was put aside, also when that was in a run that was killed.
+
+    It stands in a table that a crash of the server empties, as it does the scratch tables, which are unlogged too.
+    """
+    server.run(f"create table if not exists {SCHEMA}.marks (part text, low bigint, primary key (part, low))")
+    if server.value("select to_regclass(%s)", (f"{SCHEMA}.before",)) is None:
+        fingerprint = catalog.fingerprint(server, tables)
+        server.run(f"create unlogged table {SCHEMA}.before as select {literal(fingerprint)} as fingerprint")
+        return fingerprint
+    known = server.rows(f"select fingerprint from {SCHEMA}.before")
+    if not known:
+        raise Refused(
+            "The server crashed since this load began, and what the load was made from is gone.",
+            hint="Reset, and seed again.",
+        )
+    return str(known[0]["fingerprint"])

@@ -1,0 +1,367 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Seed data on real servers: exact, equal everywhere, proven, safe, and gone again without a trace."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import itertools
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from ansible_collections.dbops.postgres.plugins.module_utils.dbops.errors import BadInput, Corrupt, DbopsError, Refused
+from ansible_collections.dbops.postgres.plugins.module_utils.dbops.progress import Silent, Step
+from ansible_collections.dbops.postgres.plugins.module_utils.dbops.seed import catalog, guard, load, profile, proof, run
+from ansible_collections.dbops.postgres.plugins.module_utils.dbops.seed.plan import Plan, at_scale
+from tests.support.playbooks import Controller, changed
+from tests.support.servers import PgServer, Templates, installations, kill_below
+
+EXAMPLE = Path(__file__).resolve().parents[2] / "examples" / "ridehailing"
+ANCHOR = "2026-11-20T12:00:00Z"
+LIGHT, MEDIUM, HEAVY = (profile.load(str(EXAMPLE / "seed" / f"{name}.yml")) for name in ("light", "medium", "heavy"))
+EXACT = {
+    "light": {"users": 11, "drivers": 5, "wallets": 10, "rides": 9, "payments": 5},
+    "medium": {"users": 52, "drivers": 20, "wallets": 50, "rides": 200, "payments": 140, "favorite_locations": 45,
+               "notifications": 100, "promo_codes": 4},
+    "heavy": {"users": 710, "drivers": 200, "wallets": 700, "rides": 5000, "payments": 3750, "notifications": 5000,
+              "eta_predictions": 1875, "eta_model_stats": 3, "referral_codes": 100, "promo_codes": 50},
+}  # fmt: skip
+_numbers = itertools.count(1)
+
+
+class City:
+    """A server whose databases have the reference application's schema."""
+
+    def __init__(self, server: PgServer) -> None:
+        self.server, self.settings = server, server.engine_settings()
+        server.sql("create database empty_city")
+        files = sorted((EXAMPLE / "migrations").glob("*.up.sql"))
+        script = "\n".join(  # as golang-migrate runs them: a file is a transaction, unless an index is built alongside
+            text if "concurrently" in text else f"begin;\n{text}\ncommit;" for text in (it.read_text() for it in files)
+        )
+        server.psql(script, "empty_city")
+        server.psql(
+            "create table schema_migrations (version bigint primary key, dirty boolean not null);"
+            f"insert into schema_migrations values ({int(files[-1].name[:6])}, false)",
+            "empty_city",
+        )
+
+    def database(self) -> str:
+        name = f"city{next(_numbers)}"
+        self.server.sql(f"create database {name} template empty_city")
+        return name
+
+    def seed(self, wanted: profile.Profile, database: str, **how: object) -> dict:
+        return run.seed(self.settings, wanted, Silent(), database=database, **{"anchor": ANCHOR, **how})
+
+    @contextlib.contextmanager
+    def transaction(self, database: str, plan: Plan) -> Iterator:
+        """Rolled back at the end; the profile's functions are there."""
+        with run._servers(self.settings, database, 1) as (connection,), run._transaction(connection, keep=False):
+            load.make_functions(connection, plan)
+            yield connection
+
+    def catalog(self, database: str) -> str:
+        with run._servers(self.settings, database, 1) as (connection,):
+            return catalog.fingerprint(connection, HEAVY.tables())
+
+
+@pytest.fixture(scope="module")
+def cities(templates: Templates, base_directory: Path) -> Iterator[list[City]]:
+    """One per PostgreSQL version, the newest last."""
+    place = base_directory / "cities"
+    place.mkdir(mode=0o755)
+    made = []
+    for installation in installations():
+        server = templates.server(installation, place / str(installation.major))
+        server.start()
+        made.append(City(server))
+    yield made
+    kill_below(place)
+
+
+@pytest.fixture
+def city(cities: list[City]) -> City:
+    return cities[-1]
+
+
+@pytest.mark.parametrize("wanted", [LIGHT, MEDIUM, HEAVY], ids=lambda it: it.name)
+def test_counts_are_exact_and_the_rows_equal_on_every_version(cities, wanted):
+    hashes = []
+    for city in cities:
+        database = city.database()
+        result = city.seed(wanted, database)
+        assert result["changed"] is True
+        assert result["rows"] == {**result["rows"], **EXACT[wanted.name]}
+        assert city.server.value("select count(*) from ride_types", database=database) == 3, "not ours to fill"
+        again = city.seed(wanted, database, anchor="now")
+        assert (again["changed"], again["rows"]) == (False, result["rows"])
+        hashes.append(result["hashes"])
+    assert len(hashes) > 1
+    assert all(other == hashes[0] for other in hashes)
+    assert len(set(hashes[0].values())) > len(EXACT[wanted.name]), "the hash tells tables apart"
+
+
+def test_heavy_leaves_no_table_empty(city):
+    rows = city.seed(HEAVY, city.database())["rows"]
+    assert [table for table, count in rows.items() if count == 0] == []
+
+
+def test_the_number_of_workers_changes_nothing_not_even_the_catalog(city):
+    empty = city.catalog("empty_city")
+    alone = city.seed(MEDIUM, city.database())
+    for workers in (2, 4):
+        database = city.database()
+        assert city.seed(MEDIUM, database, workers=workers)["hashes"] == alone["hashes"]
+        assert city.catalog(database) == empty
+    other = dataclasses.replace(MEDIUM, seed=53)
+    assert city.seed(other, city.database())["hashes"]["rides"] != alone["hashes"]["rides"]
+
+
+# What makes each invariant say no. One that no row can break would be a check that cannot fail.
+BROKEN = {
+    "times follow the state machine": "update rides set started_at = null where status = 'in_progress'",
+    "what happened lies before the anchor": "update payments set processed_at = '2026-11-21'",
+    "created_at is the moment of the event": "update rides set created_at = created_at - interval '1 second'",
+    "nobody rides before their sign-up": "update users set created_at = '2026-11-20'",
+    "nobody drives before their approval": "update drivers set approved_at = '2026-11-20' where total_rides > 0",
+    "a driver's rides never overlap": "update rides set completed_at = completed_at + interval '9 days'",
+    "one open ride for a driver, one unscheduled open ride for a rider": """
+        update rides set rider_id = (select rider_id from rides where status = 'accepted' limit 1)
+        where status = 'in_progress'""",
+    "open rides are recent": "update rides set requested_at = '2026-11-19' where status = 'accepted'",
+    "open rides are driven by drivers online, at most two thirds of them": "update drivers set is_online = false",
+    "who works is approved, by an administrator who was there": "update users set role = 'rider' where role = 'admin'",
+    "drivers.total_rides counts completed rides, drivers.rating is the mean of the ratings":
+        "update drivers set total_rides = total_rides - 1 where total_rides > 20",
+    "one payment for each completed ride, of its fare less the discount":
+        "update payments set amount = amount + 1, driver_earnings = driver_earnings + 1 where receipt = 'S-000000007'",
+    "ledgers chain, never below zero, and end at the balance":
+        "update wallets set balance = balance + 0.01 where id in (select wallet_id from wallet_transactions limit 1)",
+    "each rider's debit has its driver's credit": "delete from wallet_transactions where id = 9",
+    "distance comes from the coordinates, duration and fare from the distance":
+        "update rides set pickup_latitude = pickup_latitude + 0.001 where estimated_distance > 12",
+    "points lie in the city": "update favorite_locations set latitude = longitude / -10 + 30 where name = 'Gym'",
+    "demand follows the hours of the week":
+        "update rides set requested_at = date_trunc('day', requested_at) + interval '11 hours'",
+    "some riders come again and again": "update rides set rider_id = (select id from users order by md5(id::text || "
+        "rides.id::text) limit 1)",
+    "distances are log-normal, cut off by the city": "update rides set estimated_distance = 4",
+    "promo codes count their uses, within validity, limits and the discount's own rule":
+        "update promo_codes set total_uses = total_uses + 1 where code = 'RIDE1001'",
+    "referral totals count their rows, and who is referred comes after who refers":
+        "delete from referrals where id = (select id from referrals limit 1)",
+    "a driver is where the newest location says, and got there at a possible speed":
+        "delete from driver_locations where recorded_at > '2026-11-20 11:59:30Z'",
+    "predictions agree with their rides": "update eta_predictions set time_of_day = (time_of_day + 1) % 24",
+    "read means sent, and after it": """
+        update notifications set read_at = sent_at - interval '1 minute' where is_read""",
+    "columns that a live system always fills are filled": "update rides set pricing_version_id = null",
+    "shares are exact": "update payments set method = 'cash' where receipt in ('S-000000001', 'S-000000002')",
+}  # fmt: skip
+# The schema itself would refuse these; the invariant must not rely on that.
+DROPPED = {
+    "demand follows the hours of the week": "alter table rides drop constraint rides_times_check",
+    "read means sent, and after it": "alter table notifications drop constraint notifications_read_check",
+}
+
+
+@pytest.fixture(scope="module")
+def heavy(cities: list[City]) -> tuple[City, str]:
+    database = cities[-1].database()
+    cities[-1].seed(HEAVY, database)
+    return cities[-1], database
+
+
+def test_every_invariant_has_its_breach():
+    assert set(BROKEN) == {invariant.name for invariant in HEAVY.invariants}
+
+
+@pytest.mark.parametrize("invariant", HEAVY.invariants, ids=lambda it: it.name)
+def test_a_broken_promise_is_found_and_named(heavy, invariant):
+    city, database = heavy
+    plan = at_scale(dataclasses.replace(HEAVY, invariants=(invariant,)), 1, ANCHOR)
+    with city.transaction(database, plan) as connection:
+        rows = proof.counts(connection, at_scale(HEAVY, 1, ANCHOR))
+        assert proof.findings(connection, plan, rows) == []
+        connection.run("set local session_replication_role = replica")
+        if invariant.name in DROPPED:
+            connection.run(DROPPED[invariant.name])
+        connection.run(BROKEN[invariant.name])
+        found = proof.findings(connection, plan, rows)
+    assert [it.promise for it in found] == [invariant.name]
+
+
+def test_verify_proves_again_and_names_what_changed(city):
+    database = city.database()
+    result = city.seed(MEDIUM, database)
+    assert run.verify(city.settings, MEDIUM, database=database)["hashes"] == result["hashes"]
+    city.server.sql("update drivers set total_rides = 99 where total_rides > 2", database=database)
+    with pytest.raises(Corrupt, match=r"total_rides counts completed rides.*rows break it, such as"):
+        run.verify(city.settings, MEDIUM, database=database)
+    with pytest.raises(BadInput, match="loaded, and this is"):
+        run.verify(city.settings, LIGHT, database=database)
+
+
+def test_reset_takes_what_seeding_made_and_nothing_else(city):
+    database = city.database()
+    before = city.catalog(database)
+    city.seed(HEAVY, database)
+    city.server.sql(
+        "insert into users (email, phone_number, password_hash, first_name, last_name, role) "
+        "values ('me@example.org', '1', '-', 'A', 'B', 'rider')",
+        database=database,
+    )
+    planned = run.reset(city.settings, HEAVY, database=database, dry_run=True)
+    assert city.server.value("select count(*) from rides", database=database) == 5000
+    done = run.reset(city.settings, HEAVY, database=database)
+    assert done["rows"] == planned["rows"]
+    left = {t: city.server.value(f"select count(*) from {t}", database=database) for t in HEAVY.tables()}
+    assert {table: count for table, count in left.items() if count} == {"users": 1}
+    assert city.server.value("select count(*) from currencies", database=database) == 20
+    assert city.server.value("select count(*) from revenue_by_day", database=database) == 0
+    assert city.server.value("select to_regnamespace('dbops_seed')::text", database=database) is None
+    assert city.catalog(database) == before
+    assert run.reset(city.settings, HEAVY, database=database)["changed"] is False
+    with pytest.raises(Refused, match="users"):
+        city.seed(LIGHT, database)
+    assert city.server.value("select count(*) from rides", database=database) == 0
+
+
+class CutOff(Silent):
+    """Ends every session of the load when it comes to a step."""
+
+    def __init__(self, city: City, database: str, step: str) -> None:
+        super().__init__()
+        self.city, self.database, self.step = city, database, step
+
+    def report(self, step: Step) -> None:
+        if step.phase == self.step:
+            self.city.server.sql(
+                "select pg_terminate_backend(pid, 5000) from pg_stat_activity where datname = %s", (self.database,)
+            )
+
+
+@pytest.mark.parametrize("step", ["seed s_trips", "seed payments", "bring back"])
+def test_a_load_that_is_cut_off_goes_on_or_is_taken_back(city, step):
+    database, fresh = city.database(), city.catalog("empty_city")
+    step = step if "bring" not in step else f"bring back {_deferred(city)} index definitions"
+    cut = CutOff(city, database, step)
+    with pytest.raises(DbopsError):
+        run.seed(city.settings, MEDIUM, cut, database=database, anchor=ANCHOR, workers=2)
+    with pytest.raises(Refused, match="unfinished load"):
+        city.seed(LIGHT, database)
+    if step == "seed payments":
+        run.reset(city.settings, MEDIUM, database=database)
+        assert city.catalog(database) == fresh
+    resumed = city.seed(MEDIUM, database, workers=2)
+    assert resumed["hashes"] == city.seed(MEDIUM, city.database())["hashes"]
+    assert city.catalog(database) == fresh
+
+
+def test_a_server_that_crashed_in_the_middle_is_told_and_a_reset_helps(templates, place):
+    server = templates.server(installations()[-1], place / "pg")
+    server.start()
+    city = City(server)
+    database = city.database()
+    cut = CutOff(city, database, "seed payments")
+    with pytest.raises(DbopsError):
+        run.seed(city.settings, MEDIUM, cut, database=database, anchor=ANCHOR, workers=2)
+    server.kill()
+    server.start()
+    with pytest.raises(Refused, match="crashed"):
+        city.seed(MEDIUM, database, workers=2)
+    run.reset(city.settings, MEDIUM, database=database)
+    assert city.seed(MEDIUM, database)["changed"] is True
+    assert city.catalog(database) == city.catalog("empty_city")
+
+
+def _deferred(city: City) -> int:
+    """How many index definitions a load in steps puts aside."""
+    seen: list[str] = []
+
+    class Listening(Silent):
+        def report(self, step: Step) -> None:
+            seen.append(step.phase)
+
+    run.seed(city.settings, MEDIUM, Listening(), database=city.database(), anchor=ANCHOR, workers=2)
+    return next(int(phase.split()[2]) for phase in seen if phase.startswith("bring back") and "index" in phase)
+
+
+def test_the_present_moves_and_the_keys_stay(city):
+    database = city.database()
+    first = city.seed(MEDIUM, database)
+    keys = "select string_agg(id::text, ' ' order by id) from rides"
+    before = city.server.value(keys, database=database)
+    moved = run.shift(city.settings, MEDIUM, Silent(), database=database, anchor="2026-11-27T00:00:00Z")
+    assert moved["changed"] is True
+    assert moved["hashes"]["rides"] != first["hashes"]["rides"]
+    assert city.server.value(keys, database=database) == before
+    newest = city.server.value("select max(requested_at)::text from rides", database=database)
+    assert newest.startswith(("2026-11-26", "2026-11-27"))
+    again = run.shift(city.settings, MEDIUM, Silent(), database=database, anchor="2026-11-27")
+    assert again["changed"] is False
+
+
+def with_part(name: str, **changes: object) -> profile.Profile:
+    parts = tuple(dataclasses.replace(it, **changes) if it.name == name else it for it in LIGHT.parts)
+    return dataclasses.replace(LIGHT, parts=parts)
+
+
+def without(name: str, column: str) -> dict[str, str]:
+    columns = next(part for part in LIGHT.parts if part.name == name).columns
+    return {key: value for key, value in columns.items() if key != column}
+
+
+@pytest.mark.parametrize(
+    ("wanted", "message"),
+    [
+        (with_part("users", table="people"), "fills people, and there is no such table"),
+        (with_part("users", columns={**LIGHT.parts[9].columns, "nick": "'x'"}), "there is no such column"),
+        (with_part("users", columns=without("users", "email")), r"leaves out users.email, which must not be null"),
+        (with_part("vehicles", columns={**without("vehicles", "year"), "year": "1800"}), "vehicles_year_check"),
+        (with_part("vehicles", columns={**without("vehicles", "plate"), "plate": "'same'"}), "vehicles_plate_key"),
+        (with_part("vehicles", columns={**without("vehicles", "driver_id"), "driver_id": "id"}), "Part 'vehicles'"),
+        (dataclasses.replace(LIGHT, fits=profile.Fits(first=12, last=12)), "has schema version 34, .* fits 12"),
+        (with_part("vehicles", rows="drivers + 1"), "vehicles has exactly 6 rows, and has 5"),
+    ],
+    ids=["table", "column", "null", "check", "unique", "foreign-key", "version", "count"],
+)
+@pytest.mark.parametrize("workers", [1, 2])
+def test_what_does_not_fit_leaves_nothing_behind(city, wanted, message, workers):
+    database = city.database()
+    with pytest.raises(DbopsError, match=message):
+        city.seed(wanted, database, workers=workers)
+    assert city.server.value("select count(*) from users", database=database) == 0
+    assert city.server.value("select to_regnamespace('dbops_seed')::text", database=database) is None
+
+
+def test_a_database_that_looks_like_production_is_allowed_by_its_exact_name_only(city):
+    city.server.sql("create database city_prod template empty_city")
+    with pytest.raises(Refused, match="looks like production by its name"):
+        city.seed(LIGHT, "city_prod")
+    with pytest.raises(Refused):
+        city.seed(LIGHT, "city_prod", allow="city")
+    assert city.seed(LIGHT, "city_prod", allow="city_prod")["changed"] is True
+    large = guard.Impression("shop", guard.LARGE_BYTES + 1, guard.MANY_SESSIONS + 1)
+    assert len(large.signs_of_production()) == 2
+    assert guard.Impression("reproduction", 1, 1).signs_of_production() == []
+
+
+@pytest.mark.slow
+def test_the_playbook_plans_loads_and_changes_nothing_again(city, place):
+    database = city.database()
+    config = city.server.os_user.own_directory(place / "host", 0o755) / "main.json"
+    config.write_text(json.dumps(city.server.engine_mapping(None)))
+    controller = Controller(place, {"dbops_config_path": str(config), "dbops_seed_database": database}, {"db1": {}})
+    path = {"dbops_seed_profile": str(EXAMPLE / "seed" / "medium.yml"), "dbops_seed_anchor": ANCHOR}
+    assert changed(controller.play("seed", "--check", "--diff", **path)) == 1
+    assert city.server.value("select count(*) from users", database=database) == 0
+    assert changed(controller.play("seed", **path)) == 1
+    loaded = controller.result("seed")
+    assert loaded["rows"]["rides"] == 200
+    assert loaded["digest"] == MEDIUM.digest()
+    assert changed(controller.play("seed", **path)) == 0
