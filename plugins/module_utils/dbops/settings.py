@@ -19,9 +19,11 @@ from .schema import between, build, one_of, overlay
 from .settings_encryption import EncryptionSettings
 from .settings_health import HealthSettings
 from .settings_migrations import MigrationSettings
-from .settings_repositories import RepositorySettings as RepositorySettings
-from .settings_retention import RetentionSettings as RetentionSettings
+from .settings_repositories import RepositorySettings
+from .settings_retention import RetentionSettings
 from .settings_verify import VerifySettings
+
+__all__ = ("RepositorySettings", "RetentionSettings")  # besides what is defined here
 
 DEFAULT_DIRECTORY = "/etc/dbops"
 CODECS = ("none", "gzip", "zstd", "lz4")

@@ -8,6 +8,7 @@ says so; nobody sees an object of several parts before its last one.
 from __future__ import annotations
 
 import contextlib
+import itertools
 import secrets
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager
@@ -73,14 +74,9 @@ class CloudStore:
 
         def work() -> Iterator[Callable[[], None]]:
             nonlocal size
-            number, data, last = 0, first, False
-            while True:
+            for number, (data, last) in enumerate(itertools.chain([(first, False)], rest)):
                 size += len(data)
                 yield self._part(upload.part, key, number, data, last)
-                if last:
-                    return
-                number += 1
-                data, last = next(rest)
 
         try:
             run_all(work(), 1 if upload.ordered else self._transfer.parallel)

@@ -170,6 +170,9 @@ class Several:
         errors = [error for _member, error in failed]
         raise next((error for error in errors if not isinstance(error, NotFound)), errors[0])
 
+    def _member(self, store: Store) -> Member:
+        return next(member for member in self.members if member.store is store)
+
     def _pass_over(self, member: Member, error: DbopsError) -> None:
         """Another member answered instead. One that only lacks this object may have the next."""
         if isinstance(error, NotFound):
@@ -192,7 +195,7 @@ class Several:
                 waiting = [member for member in self.live if member.store not in tried]
                 if not waiting:
                     raise
-                self._pass_over(next(member for member in self.members if member.store is store), exc)
+                self._pass_over(self._member(store), exc)
                 store = waiting[0].store
                 tried.append(store)
                 chunks = _opened(store, key, start + given, None if length is None else length - given)
