@@ -1,4 +1,4 @@
-#!/usr/bin/env python3
+#!/usr/bin/env python
 # SPDX-License-Identifier: GPL-3.0-or-later
 """How long the rehearsal of the reference migrations takes, with 1 job and with one for each CPU.
 

@@ -60,9 +60,10 @@ class City:
     @contextlib.contextmanager
     def transaction(self, database: str, plan: Plan) -> Iterator:
         """Rolled back at the end; the profile's functions are there."""
-        with run._servers(self.settings, database, 1) as (connection,), run._transaction(connection, keep=False):
-            load.make_functions(connection, plan)
-            yield connection
+        with run._servers(self.settings, database, 1) as (connection,):  # pylint knows it one line later
+            with run._transaction(connection, keep=False):
+                load.make_functions(connection, plan)
+                yield connection
 
     def catalog(self, database: str) -> str:
         with run._servers(self.settings, database, 1) as (connection,):

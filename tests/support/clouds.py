@@ -135,11 +135,13 @@ def write_secret(path: Path, text: str) -> Path:
 
 
 @contextlib.contextmanager
-def _running(command: list[str], directory: Path, port: int, environment: Mapping[str, str] = {}) -> Iterator[None]:
+def _running(
+    command: list[str], directory: Path, port: int, environment: Mapping[str, str] | None = None
+) -> Iterator[None]:
     log = directory / "server.log"
     with open(log, "wb") as output:
         process = subprocess.Popen(
-            command, stdout=output, stderr=output, stdin=subprocess.DEVNULL, env={**os.environ, **environment}
+            command, stdout=output, stderr=output, stdin=subprocess.DEVNULL, env={**os.environ, **(environment or {})}
         )
 
     def answers() -> bool:

@@ -161,7 +161,7 @@ class Scene:
     @contextlib.contextmanager
     def recovering(self) -> Iterator[PgServer]:
         """A server over a copy of the base, not started, that will ask the archive for everything."""
-        number = next(self._numbers)
+        number = next(self._numbers, 0)  # it never ends
         data = self.place / f"copy{number}"
         copy_tree(self.base, data)
         (data / "recovery.signal").touch()
