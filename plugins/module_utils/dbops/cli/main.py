@@ -16,6 +16,7 @@ from typing import Any, NoReturn, Optional
 from .. import __version__
 from ..errors import BadInput, DbopsError, ToolFailed, Unreachable
 from . import (
+    adopt,
     backup,
     check,
     config,
@@ -102,6 +103,7 @@ def _parser() -> argparse.ArgumentParser:
         check,
         metrics,
         restore_point,
+        adopt,
         wal,
         migrate,
         config,

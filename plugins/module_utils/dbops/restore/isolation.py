@@ -17,6 +17,7 @@ from .durable import write_durably
 from .target import rewrite_auto_conf
 
 DIRECTORY = "dbops_recovery"
+STUB = "# Written by dbops for a side instance"  # a postgresql.conf in place of one that lies elsewhere begins so
 _AUTO_CONF = "postgresql.auto.conf"
 _LONGEST_SOCKET = 107  # sun_path, less its end
 # pg_controldata's words for what a hot standby must not have less of than the primary had.
@@ -93,7 +94,7 @@ def complete(root: str) -> None:
     for name in ("postgresql.conf", "pg_ident.conf"):
         path = os.path.join(root, name)
         if not os.path.lexists(path):
-            write_durably(path, b"# Written by dbops for a side instance; its settings are in postgresql.auto.conf.\n")
+            write_durably(path, f"{STUB}; its settings are in postgresql.auto.conf.\n".encode())
 
 
 def rewrite(root: str, settings: Mapping[str, str]) -> None:

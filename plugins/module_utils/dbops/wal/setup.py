@@ -116,14 +116,18 @@ class SetupPlan:
         return f"Archiving is {state} {self.drop_in}.{next_step}"
 
 
-def plan(settings: Settings, request: Request) -> SetupPlan:
-    """Refused when the configuration would not count, or would cut off another tool's archiving."""
+def plan(settings: Settings, request: Request, *, planned: Optional[Mapping[str, Optional[str]]] = None) -> SetupPlan:
+    """Refused when the configuration would not count, or would cut off another tool's archiving.
+
+    `planned` are files of the configuration as they will be by then, where the caller is about to change them.
+    """
     server = surroundings(settings)
     main = os.path.realpath(server.config_file)
     drop_in = os.path.join(os.path.dirname(server.config_file), DIRECTORY, DROP_IN)
     directory = os.path.join(settings.state_path, "scripts")
     scripts = (os.path.join(directory, "archive"), os.path.join(directory, "restore"))
-    others = configuration(server.config_file, server.data_directory, {drop_in: None})
+    given = dict(planned or {})
+    others = configuration(server.config_file, server.data_directory, {**given, drop_in: None})
     wanted, files, warnings = _without(server, others), [], []
     include: Optional[str] = None
     if request.present:
@@ -145,8 +149,8 @@ def plan(settings: Settings, request: Request) -> SetupPlan:
         ]
         if include is not None:
             files.append(File(main, include, like=main))
-        planned = {drop_in: text, **({main: include} if include is not None else {})}
-        result = configuration(server.config_file, server.data_directory, planned)
+        ours = {drop_in: text, **({main: include} if include is not None else {})}
+        result = configuration(server.config_file, server.data_directory, {**given, **ours})
         warnings = _refuse_overrides(result, server, values, drop_in)
         wanted = {
             **wanted,
