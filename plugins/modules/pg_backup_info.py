@@ -261,7 +261,8 @@ recovery_window:
     - What the archived WAL can reach, one entry for each system whose WAL is in the repository; empty with O(label).
     - Each of C(lines) is a timeline with the C(intervals) that can be reached along it, from C(start_lsn) and
       C(start_time) to C(end_lsn) from the backups C(bases); C(broken_by) names the missing segment when there is WAL
-      beyond it.
+      beyond it. C(end_time) is the last transaction's, on the newest timeline and where PostgreSQL's programs can read
+      the WAL; else it is V(null).
   returned: success
   type: list
   elements: dict
@@ -278,6 +279,7 @@ recovery_window:
               start_lsn: 0/2000120
               end_lsn: 0/82000000
               start_time: '2026-11-22T13:05:09.123Z'
+              end_time: '2026-11-22T14:50:31.020Z'
               bases: [20261122T130500Z-full]
               broken_by: null
 unfinished:
@@ -359,6 +361,7 @@ error_code:
 
 from ..module_utils._module import DbopsModule
 from ..module_utils.dbops.repo.info import info
+from ..module_utils.dbops.restore.window_ends import ends_of
 
 
 def main() -> None:
@@ -369,7 +372,7 @@ def main() -> None:
         }
     )
     with module.session() as (settings, _progress):
-        result = info(settings, **module.given("repository", "label", "method"))
+        result = info(settings, ends=ends_of(settings), **module.given("repository", "label", "method"))
     module.exit(result)
 
 

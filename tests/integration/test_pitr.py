@@ -4,7 +4,9 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -21,10 +23,10 @@ from ansible_collections.dbops.postgres.plugins.module_utils.dbops.pg.wal import
 from ansible_collections.dbops.postgres.plugins.module_utils.dbops.progress import Silent
 from ansible_collections.dbops.postgres.plugins.module_utils.dbops.repo import expire
 from ansible_collections.dbops.postgres.plugins.module_utils.dbops.repo.info import info
-from ansible_collections.dbops.postgres.plugins.module_utils.dbops.restore import physical
+from ansible_collections.dbops.postgres.plugins.module_utils.dbops.restore import adopt, physical
 from ansible_collections.dbops.postgres.plugins.module_utils.dbops.restore.target import parse
 from ansible_collections.dbops.postgres.plugins.module_utils.dbops.wal import proof, restore_point
-from tests.support.physical import labels_of, taken
+from tests.support.physical import add_tablespace, labels_of, taken
 from tests.support.recovering import Protected, Side, at, wait_until
 from tests.support.servers import Installation, Templates
 
@@ -318,6 +320,21 @@ def test_a_backup_is_listed_when_its_wal_is_archived_and_not_begun_when_archivin
     assert labels_of(protected.settings) == [record.label]
 
 
+def test_a_restore_without_a_target_warns_of_the_timeline_that_is_archived_further(protected):
+    label = taken(protected.settings).label
+    request = physical.Request(label=label, target=str(protected.place / "new"))
+
+    def warns(plan):
+        return any(f"WAL beyond {label} is archived" in text for text in plan.warnings)
+
+    assert not warns(physical.plan(protected.settings, request))
+    for number in (1, 2):
+        protected.row(number)
+        protected.archive()
+    assert warns(physical.plan(protected.settings, request))
+    assert not warns(protected.plan(parse({"immediate": True})))
+
+
 def test_the_command_plans_recovers_and_refuses(protected, capsys):
     config = protected.place / "settings.json"
     mapping = protected.server.engine_mapping(None, repositories=[{"name": "a", "path": str(protected.place / "repo")}])
@@ -340,8 +357,60 @@ def test_the_command_plans_recovers_and_refuses(protected, capsys):
     assert "reached, promoted" in capsys.readouterr().out
     assert rows(protected.server) == [0, 1]
     assert main(["--config", str(config), "info"]) == 0
-    assert "recovery window of timeline" in capsys.readouterr().out
+    assert re.search(r"recovery window of timeline \d: 20\S+ \(\S+\) to 20\S+Z \(", capsys.readouterr().out)
 
 
 def rows(server):
     return [number for (number,) in server.sql("select n from canary order by n")]
+
+
+def test_a_chain_with_a_tablespace_comes_back_beside_the_cluster_and_takes_nothing_from_it(
+    installation, templates, place
+):
+    """From 17 on the backup is a chain of two, put together before replay."""
+    incremental = installation.major >= 17
+    protected = Protected(templates.server(installation, place / "pg", summarize_wal=incremental), place)
+    server = protected.server
+    oid = add_tablespace(server, place / "fast", "fast")
+    server.os_user.own_directory(place / "spaces", 0o755)
+    server.sql("create table spaced (n int) tablespace fast")
+    full = protected.backup()
+    protected.row(1)
+    server.sql("insert into spaced select generate_series(1, 1000)")
+    label = taken(protected.settings, type="incremental").label if incremental else full
+    server.sql("insert into spaced select generate_series(1, 10)")
+    target = protected.row(2)
+    protected.row(3)
+    server.sql("drop table spaced")
+    protected.archive()
+
+    with pytest.raises(Refused, match="fast"):  # where the running cluster has it
+        protected.plan(parse({"time": at(target)}))
+    with protected.recovered(time=at(target), request={"tablespace_root": str(place / "spaces")}) as side:
+        assert side.result["chain"] == [full, label][: 2 if incremental else 1]
+        assert side.rows() == [1, 2]
+        assert side.value("select count(*) from spaced") == 1010
+        assert side.value(f"select pg_tablespace_location({oid})") == str(place / "spaces" / str(oid))
+    assert server.value(f"select pg_tablespace_location({oid})") == str(place / "fast")
+    assert rows(server) == [1, 2, 3]
+    server.stop("immediate")
+
+
+def test_configuration_outside_the_data_directory_is_not_needed_beside_but_before_an_adoption(protected):
+    server, etc = protected.server, protected.server.os_user.own_directory(protected.place / "etc", 0o755)
+    server.sql("alter system set max_connections = 137")  # with the server's default replay would stand still
+    server.stop()
+    for name in ("postgresql.conf", "pg_hba.conf", "pg_ident.conf", "throwaway.conf"):
+        (server.data / name).rename(etc / name)
+    outside = f"-c config_file={etc}/postgresql.conf -c hba_file={etc}/pg_hba.conf -c ident_file={etc}/pg_ident.conf"
+    server.run("pg_ctl", "-D", server.data, "-l", server.log, "-w", "start", "-o", outside, keep_output=False)
+    protected.backup()
+    protected.row(1)
+    protected.archive()
+    with protected.recovered(latest=True) as side:
+        assert side.rows() == [0, 1]
+        assert side.value("show config_file") == str(side.data / "postgresql.conf")
+        assert side.value("show max_connections") == "137"
+        settings = replace(protected.settings, host=replace(protected.settings.host, data_directory=str(side.data)))
+        with pytest.raises(Refused, match=r"postgresql\.conf lay outside its data directory"):
+            adopt.plan(settings, adopt.Request())

@@ -12,6 +12,7 @@ from typing import Any, Optional
 from ..progress import duration
 from ..repo.info import info
 from ..repo.record import from_iso
+from ..restore.window_ends import ends_of
 from ..settings import METHODS
 from .door import Answer, Door
 from .words import clean, plural, size, table
@@ -34,7 +35,9 @@ def run(door: Door) -> Answer:
     gc.disable()
     try:
         args = door.args
-        data = info(door.settings(), repository=args.repository, label=args.label, method=args.method)
+        settings = door.settings()
+        ends = ends_of(settings)
+        data = info(settings, repository=args.repository, label=args.label, method=args.method, ends=ends)
         if args.output == "json":
             return Answer(data, "")
         now = datetime.now(timezone.utc)
@@ -87,13 +90,19 @@ def _window_lines(windows: Sequence[dict[str, Any]]) -> Iterator[str]:
         newest = window["lines"][-1]
         where = f"recovery window of timeline {newest['timeline']}"
         spans = [
-            f"{clean(item['start_time'])} ({item['start_lsn']}) to {item['end_lsn']}"
+            f"{clean(item['start_time'])} ({item['start_lsn']}) to {_end(item)}"
             + (f", broken by the missing {item['broken_by']}" if item["broken_by"] else "")
             for item in newest["intervals"]
         ]
         wal = f"{plural(window['segments'], 'segment')}, {size(window['stored_bytes'])}"
         yield ""
         yield f"{where}: {'; '.join(spans) or 'nothing can be reached'} ({wal})"
+
+
+def _end(interval: dict[str, Any]) -> str:
+    """The last commit that comes back, which is what an operator asks for; else the position alone."""
+    moment = interval.get("end_time")
+    return f"{clean(moment)} ({interval['end_lsn']})" if moment else str(interval["end_lsn"])
 
 
 def drawn(backups: Sequence[dict[str, Any]]) -> Iterator[tuple[dict[str, Any], int]]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import datetime
 from typing import Any, Optional
 
 from ..pg.wal import DEFAULT_SEGMENT_SIZE, lsn_to_int
@@ -53,7 +54,9 @@ class Window:
         for number in range(start // self.segments.size, max(start, stop - 1) // self.segments.size + 1):
             yield holder(path, number, self.segments.size), number
 
-    def describe(self) -> dict[str, Any]:
+    def describe(self, ends: Optional[Mapping[tuple[int, int], datetime]] = None) -> dict[str, Any]:
+        """`ends` are commit times at the ends of intervals, by timeline and byte position, as far as known."""
+        known = ends or {}
         return {
             "system_identifier": self.system_identifier,
             "repository": self.repository,
@@ -64,12 +67,21 @@ class Window:
                 {
                     "timeline": item.timeline,
                     "intervals": [
-                        {**interval.describe(), "start_time": iso(interval.start_time)} for interval in item.intervals
+                        {
+                            **interval.describe(),
+                            "start_time": iso(interval.start_time),
+                            "end_time": _told(known.get((item.timeline, interval.end))),
+                        }
+                        for interval in item.intervals
                     ],
                 }
                 for item in self.lines
             ],
         }
+
+
+def _told(moment: Optional[datetime]) -> Optional[str]:
+    return iso(moment) if moment else None
 
 
 def window_of(repository: Repository, catalog: Catalog, system_identifier: str) -> Window:

@@ -3,16 +3,21 @@
 
 from __future__ import annotations
 
-from typing import Any, Optional
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Any, Callable, Optional
 
 from ..errors import NotFound
 from ..settings import Settings
-from .coverage import windows
+from .coverage import Window, windows
 from .describe import describe
 from .record import BackupRecord
 from .repository import Catalog, Repository
 from .several import first_that_can
 from .standing import lag_warnings, standing
+
+# When the last transactions of a window's intervals ended, by timeline and byte position of the interval's end.
+Ends = Callable[[Repository, Catalog, Window], Mapping[tuple[int, int], datetime]]
 
 
 def info(
@@ -21,11 +26,13 @@ def info(
     repository: Optional[str] = None,
     label: Optional[str] = None,
     method: Optional[str] = None,
+    ends: Optional[Ends] = None,
 ) -> dict[str, Any]:
     """Every backup, newest first, with its chain; those of one method, or one by its label with its objects.
 
     `chain` are the labels that a restore needs, the full one first; it is empty, and `chain_broken` says why, where
-    one of them is missing. `totals` are about the backups shown.
+    one of them is missing. `totals` are about the backups shown. `ends` asks the WAL when its last transactions were,
+    which takes PostgreSQL's programs; without it an interval's `end_time` is None.
     """
     passed_over: list[str] = []
     opened, catalog = first_that_can(settings, repository, lambda one: _looked_up(one, label), passed_over.append)
@@ -53,7 +60,7 @@ def info(
             "free_bytes": opened.store.free_bytes(),
         },
         "backups": backups,
-        "recovery_window": [item.describe() for item in windows(opened, catalog)] if label is None else [],
+        "recovery_window": _windows(opened, catalog, ends) if label is None else [],
         "unfinished": list(catalog.unfinished),
         "unreadable": [{"label": name, "why": why} for name, why in sorted(catalog.unreadable.items())],
         "totals": {
@@ -78,6 +85,10 @@ def _looked_up(repository: Repository, label: Optional[str]) -> tuple[Repository
     if label is not None:
         catalog.entry(label)
     return repository, catalog
+
+
+def _windows(opened: Repository, catalog: Catalog, ends: Optional[Ends]) -> list[dict[str, Any]]:
+    return [item.describe(ends(opened, catalog, item) if ends else None) for item in windows(opened, catalog)]
 
 
 def _described(catalog: Catalog, repository: Repository) -> list[dict[str, Any]]:

@@ -19,16 +19,20 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime, timezone
 from typing import Any, Optional
 
-from ..errors import BadInput, Corrupt, Unreachable
+from ..errors import BadInput, Corrupt, DbopsError, Unreachable
 from ..pg import control
 from ..pg.datadir import RESTORED, running_elsewhere
 from ..pg.osuser import Identity, cluster_identity
 from ..pg.tools import Tools, find_tools
+from ..pg.wal import lsn_to_int
+from ..pg.walfile import wal_name
 from ..progress import Meter, Progress, Step
+from ..repo.archive import WalArchive
 from ..repo.readable import check_backups
 from ..repo.record import BackupRecord
 from ..repo.repository import Catalog, Entry, Repository
 from ..repo.several import first_that_can, with_copies
+from ..repo.window import Segments
 from ..settings import Settings
 from ..wal.runnable import INSTALLED
 from . import place, roll
@@ -150,7 +154,7 @@ def _plan(settings: Settings, request: Request, repository: Repository) -> Resto
         data=data,
         tablespaces=tablespaces,
         needed_bytes=needed,
-        warnings=tuple(_warnings(entry.record)),
+        warnings=(*_warnings(entry.record), *(() if recovery else _left_behind(repository, entry.record))),
         recovery=recovery,
     )
 
@@ -286,6 +290,23 @@ def _warnings(record: BackupRecord) -> Iterator[str]:
         )
     if record.of_kind("config"):
         yield "Configuration outside the data directory was backed up too; it is restored only when asked for."
+
+
+def _left_behind(repository: Repository, record: BackupRecord) -> Iterator[str]:
+    """A server that goes on in a timeline whose later WAL is archived writes the same names with another content."""
+    wal = record.wal
+    if wal is None:
+        return
+    number = lsn_to_int(wal.stop_lsn) // wal.segment_size + 1
+    name = wal_name(Segments((), wal.segment_size).name(wal.timeline, number))
+    archive = WalArchive(repository, record.system_identifier)
+    with contextlib.suppress(DbopsError):  # a doubt here is no reason to keep a backup back
+        if archive.has(name):
+            yield (
+                f"WAL beyond {record.label} is archived, and is not replayed: the restored server would go on in the "
+                f"same timeline {wal.timeline}, and its own WAL would be refused there. Restore with a target, such "
+                "as latest, or immediate for the backup as it is; both begin a new timeline."
+            )
 
 
 # -- run: how
