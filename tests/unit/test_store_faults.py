@@ -89,7 +89,7 @@ def test_one_fault_on_every_request_is_survived(behind: CloudStore, direct: Clou
     assert [info.key for info in behind.list()] == ["big", "small"]
     behind.delete("small")
     behind.sweep("")  # a begun upload whose answer was lost is nobody's, until the next run sweeps
-    assert behind.bucket.unfinished(behind.bucket.prefix) == []
+    assert direct.bucket.unfinished(direct.bucket.prefix) == []
     assert proxy.faults() > 5
     proxy.plan = lambda request: None
     assert b"".join(direct.get("big")) == BIG
