@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from ansible_collections.dbops.postgres.plugins.module_utils.dbops.cli.main import main
 from ansible_collections.dbops.postgres.plugins.module_utils.dbops.errors import BadInput, Corrupt, DbopsError, Refused
 from ansible_collections.dbops.postgres.plugins.module_utils.dbops.progress import Silent, Step
 from ansible_collections.dbops.postgres.plugins.module_utils.dbops.seed import catalog, guard, load, profile, proof, run
@@ -350,6 +351,30 @@ def test_a_database_that_looks_like_production_is_allowed_by_its_exact_name_only
     large = guard.Impression("shop", guard.LARGE_BYTES + 1, guard.MANY_SESSIONS + 1)
     assert len(large.signs_of_production()) == 2
     assert guard.Impression("reproduction", 1, 1).signs_of_production() == []
+
+
+def test_the_command_plans_loads_verifies_shifts_and_resets(city, place, capsys):
+    database = city.database()
+    config = place / "main.json"
+    config.write_text(json.dumps(city.server.engine_mapping(None)))
+    light = str(EXAMPLE / "seed" / "light.yml")
+
+    def dbops(action: str, *words: str) -> str:
+        code = main(["seed", action, light, "--config", str(config), "--database", database, *words])
+        said = capsys.readouterr()
+        assert code == 0, said.err
+        return said.out
+
+    assert "Would seed at least" in dbops("load", "--plan")
+    assert city.server.value("select count(*) from users", database=database) == 0
+    assert "Seeded 69 rows of profile 'light'" in dbops("load", "--anchor", ANCHOR)
+    assert "Profile 'light' is there" in dbops("load")
+    assert "69 seeded rows" in dbops("verify")
+    assert "Would move" in dbops("shift", "--anchor", "2026-11-21", "--plan")
+    assert "Seeded 69 rows" in dbops("shift", "--anchor", "2026-11-21")
+    assert "Would remove 69" in dbops("reset", "--plan")
+    assert "Removed 69" in dbops("reset")
+    assert city.server.value("select count(*) from users", database=database) == 0
 
 
 @pytest.mark.slow

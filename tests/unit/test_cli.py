@@ -7,6 +7,7 @@ import contextlib
 import io
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -194,6 +195,16 @@ def test_version_is_the_engines(capsys: pytest.CaptureFixture[str]):
 def test_help_is_there_for_every_verb(capsys: pytest.CaptureFixture[str]):
     for verb in ("backup", "info", "expire", "restore", "rollback", "validate", "hold", "release", "config", "version"):
         assert main([verb, "--help"]) == 0
+        assert "--cluster" in capsys.readouterr().out
+
+
+def test_no_verb_is_written_and_then_forgotten(capsys: pytest.CaptureFixture[str]):
+    rooms = (Path(__file__).resolve().parents[2] / "plugins" / "module_utils" / "dbops" / "cli").glob("*.py")
+    written = {verb for room in rooms for verb in re.findall(r'verbs\.add_parser\(\s*"([a-z-]+)"', room.read_text())}
+    assert len(written) > 15
+    for verb in written:
+        below = ["repo"] if verb == "rekey" else []
+        assert main([*below, verb, "--help"]) == 0, verb
         assert "--cluster" in capsys.readouterr().out
 
 

@@ -28,6 +28,7 @@ from . import (
     restore,
     restore_point,
     scrub,
+    seed,
     verify,
     wal,
     wal_command,
@@ -106,6 +107,7 @@ def _parser() -> argparse.ArgumentParser:
         adopt,
         wal,
         migrate,
+        seed,
         config,
     ):
         room.add(verbs, common)

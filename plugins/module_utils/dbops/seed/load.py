@@ -9,7 +9,7 @@ from ..progress import Progress, Step
 from . import catalog, deferred
 from .functions import SCHEMA, literal
 from .plan import Plan
-from .profile import Part
+from .profile import Part, Profile
 from .work import share
 
 _SETTINGS = "set jit = off; set timezone = 'UTC'; set synchronous_commit = off; set work_mem = '64MB'"
@@ -36,8 +36,7 @@ def make_functions(server: Connection, plan: Plan) -> None:
 def finish(server: Connection, plan: Plan) -> None:
     """The last statements: numbers go on, what follows from the rows is made, and what only the load needed goes."""
     set_sequences(server, plan)
-    for statement in plan.profile.after:
-        server.run(statement)
+    run_after(server, plan.profile)
     for part in plan.profile.parts:
         if part.table is None:
             server.run(f"drop table {SCHEMA}.{part.name}")
@@ -46,6 +45,12 @@ def finish(server: Connection, plan: Plan) -> None:
     )
     for row in rows:
         server.run(f"drop function {row['name']}")
+
+
+def run_after(server: Connection, profile: Profile) -> None:
+    """What follows from the rows, when they have come or gone."""
+    for statement in profile.after:
+        server.run(statement)
 
 
 def at_once(server: Connection, plan: Plan, progress: Progress) -> None:

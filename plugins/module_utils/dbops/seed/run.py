@@ -140,7 +140,7 @@ def reset(
             with _transaction(server):
                 _delete(server, plan)
                 server.run(f"drop schema {SCHEMA} cascade")
-                _run_after(server, profile)
+                load.run_after(server, profile)
     verb = "Would remove" if dry_run else "Removed"
     return {"changed": True, "rows": rows, "msg": f"{verb} {sum(rows.values())} seeded rows from {database!r}."}
 
@@ -221,6 +221,7 @@ def _load_at_once(server: Connection, plan: Plan, progress: Progress) -> tuple[d
     record.begin(server, plan)
     load.make_functions(server, plan)
     load.at_once(server, plan, progress)
+    progress.report(Step("prove it"))
     rows, hashes = _proven(server, plan)
     load.finish(server, plan)
     record.complete(server)
@@ -234,6 +235,7 @@ def _load_in_steps(servers: list[Connection], plan: Plan, progress: Progress) ->
             record.begin(first, plan)
             load.make_functions(first, plan)
     load.in_steps(servers, plan, progress)
+    progress.report(Step("prove it"))
     rows, hashes = _proven(first, plan)
     with _transaction(first):
         load.finish(first, plan)
@@ -266,11 +268,6 @@ def _delete(server: Connection, plan: Plan) -> None:
     for _round in range(2):
         for table in reversed(plan.profile.tables()):
             server.run(f"delete from {table} where {plan.seeded(table)}")
-
-
-def _run_after(server: Connection, profile: Profile) -> None:
-    for statement in profile.after:
-        server.run(statement)
 
 
 def _unchanged(server: Connection, plan: Plan) -> dict[str, Any]:
