@@ -17,6 +17,7 @@ from typing import Any, Optional
 from .errors import BadInput, NotFound, Unreachable
 from .schema import between, build, one_of, overlay
 from .settings_encryption import EncryptionSettings
+from .settings_environment import laid_in
 from .settings_health import HealthSettings
 from .settings_migrations import MigrationSettings
 from .settings_repositories import RepositorySettings
@@ -230,21 +231,32 @@ def default_file(cluster: str) -> str:
     return os.path.join(DEFAULT_DIRECTORY, f"{cluster}.json")
 
 
-def load(cluster: str, *, path: Optional[str] = None, overrides: Optional[Mapping[str, Any]] = None) -> Settings:
-    """Settings of one cluster: its file, then `overrides` (same shape, None values ignored) on top.
+def load(
+    cluster: str,
+    *,
+    path: Optional[str] = None,
+    overrides: Optional[Mapping[str, Any]] = None,
+    environment: Optional[Mapping[str, str]] = None,
+) -> Settings:
+    """Settings of one cluster: its file, the environment's (by default this process's), then `overrides` on top.
 
-    Without an explicit `path` a missing default file is no error: the overrides may say everything.
+    Overrides have the file's shape, None values are ignored. Without an explicit `path` a missing default file is no
+    error: the environment or the overrides may say everything.
     """
     file = path or default_file(check_cluster(cluster))
-    data: dict[str, Any] = {}
-    if path is not None or os.path.exists(file):
-        data = read_file(file)
+    data = stated_in(file, must_exist=path is not None)
     stated = data.setdefault("cluster", cluster)
     if stated != cluster:
         raise BadInput(
             f"{file} is about cluster {stated!r}, not {cluster!r}.", hint="Name the cluster that the file is about."
         )
+    data = laid_in(Settings, data, os.environ if environment is None else environment)
     return from_mapping(overlay(data, overrides or {}), where=file)
+
+
+def stated_in(file: str, *, must_exist: bool = False) -> dict[str, Any]:
+    """What the file says; nothing, where it need not be there and is not."""
+    return read_file(file) if must_exist or os.path.exists(file) else {}
 
 
 def read_file(path: str) -> dict[str, Any]:

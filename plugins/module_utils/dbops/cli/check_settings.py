@@ -14,7 +14,7 @@ def main(arguments: Sequence[str]) -> int:
     """0 and silence, or the error's exit code and its words on standard error."""
     cluster, path = arguments
     try:
-        settings.load(cluster, path=path)
+        settings.load(cluster, path=path, environment={})  # the file is what is asked about
     except DbopsError as error:
         sys.stderr.write(f"{error}\n")
         return error.exit_code

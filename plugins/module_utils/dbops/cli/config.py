@@ -13,7 +13,8 @@ from dataclasses import asdict
 from typing import Any, Optional
 
 from .. import __version__
-from ..settings import default_file
+from ..settings import Settings, default_file, stated_in
+from ..settings_environment import not_understood, sources
 from .door import Answer, Door, cluster_named
 from .words import clean
 
@@ -39,11 +40,21 @@ def config(door: Door) -> Answer:
         "msg": f"Settings of {settings.cluster}.",
         "file": file if os.path.exists(file) else None,
         "settings": values,
-        "warnings": [],
+        "sources": sources(Settings, stated_in(file), os.environ),
+        "warnings": [f"{name} means nothing to dbops; see docs/operations.md." for name in not_understood(os.environ)],
     }
-    lines = [f"# {clean(file)}{'' if data['file'] else ' (not there: all defaults)'}"]
-    lines += [f"{clean(name)} = {clean(json.dumps(value, ensure_ascii=False))}" for name, value in _dotted(values)]
+    lines = [f"# {clean(file)}{'' if data['file'] else ' (not there)'}"]
+    lines += [_line(name, value, data["sources"]) for name, value in _dotted(values)]
     return Answer(data, "\n".join(lines))
+
+
+def _line(name: str, value: Any, from_variables: Mapping[str, str]) -> str:
+    """A setting, and the variable that gives it or what it is a part of."""
+    source = next(
+        (said for path, said in from_variables.items() if name == path or name.startswith((f"{path}.", f"{path}["))), ""
+    )
+    text = f"{clean(name)} = {clean(json.dumps(value, ensure_ascii=False))}"
+    return f"{text}    # ${source}" if source else text
 
 
 def version(door: Door) -> Answer:

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 from typing import Any, Optional
 
 from ..errors import BadInput
@@ -12,6 +13,7 @@ from ..restore import logical, physical, rollback
 from ..restore.target import ACTIONS, KINDS, Target, parse
 from ..restore.validate import validate as validate_physical
 from ..settings import METHODS
+from ..settings_environment import old_target
 from .door import Answer, Door
 from .words import clean, plural, size
 
@@ -111,7 +113,7 @@ def _restore_physical(door: Door) -> Answer:
         start=args.start,
         start_options=args.start_options or "",
         config_directory=args.config_directory,
-        recovery=_target(args),
+        recovery=_target(args) or _old_target(door),
         side=args.side,
         port=args.port,
         socket_directory=args.socket_directory,
@@ -219,6 +221,16 @@ def _target(args: argparse.Namespace) -> Optional[Target]:
         if getattr(args, name):
             raise BadInput(f"--{name} means nothing without a target.", hint="Give --time, --lsn, --latest or another.")
     return None
+
+
+def _old_target(door: Door) -> Optional[Target]:
+    """From PITR_TARGET_..., as older scripts took it; said aloud, since a profile may still set it."""
+    given, said = old_target(os.environ)
+    if not given:
+        return None
+    door.progress.warn(f"The target is the environment's: {', '.join(said)}. An option goes before it.")
+    how = {name: given.pop(name) for name in ("timeline", "action", "inclusive") if name in given}
+    return parse(given, **{"timeline": "latest", "action": "promote", **how})
 
 
 def _route_lines(route: Optional[dict[str, Any]]) -> list[str]:
