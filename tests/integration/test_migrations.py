@@ -13,11 +13,12 @@ import psycopg2
 import pytest
 
 from ansible_collections.dbops.postgres.plugins.module_utils.dbops.errors import Busy, DbopsError, Refused, Unreachable
-from ansible_collections.dbops.postgres.plugins.module_utils.dbops.migrate import doctor, fingerprint, run
+from ansible_collections.dbops.postgres.plugins.module_utils.dbops.migrate import doctor, run, snapshot
 from ansible_collections.dbops.postgres.plugins.module_utils.dbops.migrate.apply import MigrationFailed
 from ansible_collections.dbops.postgres.plugins.module_utils.dbops.migrate.plan import Request
 from ansible_collections.dbops.postgres.plugins.module_utils.dbops.migrate.state import StateTable
 from ansible_collections.dbops.postgres.plugins.module_utils.dbops.pg.connection import Connection
+from ansible_collections.dbops.postgres.plugins.module_utils.dbops.pg.fingerprint import Fingerprint
 from ansible_collections.dbops.postgres.plugins.module_utils.dbops.progress import Silent
 from ansible_collections.dbops.postgres.plugins.module_utils.dbops.settings import Settings
 from tests.support.golang_migrate import Dirty, GolangMigrate
@@ -64,9 +65,9 @@ class Database:
         rows = self.server.sql("select version, dirty from schema_migrations", database=self.name)
         return rows[0] if rows else (-1, False)
 
-    def fingerprint(self) -> fingerprint.Fingerprint:
+    def fingerprint(self) -> Fingerprint:
         with run.session_of(self.settings()) as session:
-            return fingerprint.take(session, TABLE)
+            return snapshot.take(session, TABLE)
 
     def golang(self) -> GolangMigrate:
         return GolangMigrate(self.server, self.name, self.directory)

@@ -14,8 +14,9 @@ import pytest
 
 from ansible_collections.dbops.postgres.plugins.module_utils.dbops.cli.main import main
 from ansible_collections.dbops.postgres.plugins.module_utils.dbops.errors import BadInput, Corrupt, DbopsError, Refused
+from ansible_collections.dbops.postgres.plugins.module_utils.dbops.pg import fingerprint
 from ansible_collections.dbops.postgres.plugins.module_utils.dbops.progress import Silent, Step
-from ansible_collections.dbops.postgres.plugins.module_utils.dbops.seed import catalog, guard, load, profile, proof, run
+from ansible_collections.dbops.postgres.plugins.module_utils.dbops.seed import guard, load, profile, proof, run
 from ansible_collections.dbops.postgres.plugins.module_utils.dbops.seed.plan import Plan, at_scale
 from tests.support.playbooks import Controller, changed
 from tests.support.servers import PgServer, Templates, installations, kill_below
@@ -68,7 +69,7 @@ class City:
 
     def catalog(self, database: str) -> str:
         with run._servers(self.settings, database, 1) as (connection,):
-            return catalog.fingerprint(connection, HEAVY.tables())
+            return fingerprint.of_tables(connection, HEAVY.tables()).sha256
 
 
 @pytest.fixture(scope="module")

@@ -18,14 +18,15 @@ from typing import Any, Optional
 
 from ..errors import DbopsError
 from ..pg.connection import Connection, ScriptFailed
+from ..pg.fingerprint import Fingerprint
 from ..progress import Progress
 from ..settings_migrations import MigrationSettings
 from . import state
 from .files import UP, File
-from .fingerprint import Fingerprint, take
 from .history import APPLIED, FAILED, History, digest
 from .lexer import place
 from .shape import Script, Shape
+from .snapshot import take
 from .state import StateTable
 
 _RETRIED = ("55P03", "40P01")  # lock_not_available, deadlock_detected

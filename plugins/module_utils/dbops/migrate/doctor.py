@@ -14,13 +14,14 @@ from typing import Any, Callable, Optional
 
 from ..errors import Refused
 from ..pg.connection import Connection
+from ..pg.fingerprint import Difference, Fingerprint, Likeness, differences, likeness, told
 from ..progress import Progress
 from ..settings import Settings
 from . import lock, state
 from .files import UP, Migrations
-from .fingerprint import Difference, Fingerprint, Likeness, differences, likeness, take, told
 from .history import APPLIED, FAILED, RUNNING, Entry, History
 from .run import Look, force, look, session_of
+from .snapshot import take
 from .state import NOTHING
 
 ROLLED_BACK, APPLIED_ALL, PARTIAL, COULD_NOT_VERIFY, CLEAN = (

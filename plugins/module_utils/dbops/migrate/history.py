@@ -16,7 +16,8 @@ from dataclasses import dataclass
 from typing import Any, Optional
 
 from ..pg.connection import Connection, ScriptFailed
-from .fingerprint import HISTORY_SCHEMA, Fingerprint
+from ..pg.fingerprint import Fingerprint
+from .snapshot import HISTORY_SCHEMA
 from .state import StateTable
 
 RUNNING, APPLIED, FAILED, ASSUMED, FORCED = "running", "applied", "failed", "assumed", "forced"

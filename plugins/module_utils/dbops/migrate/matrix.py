@@ -24,6 +24,7 @@ from typing import Any, Optional
 
 from ..errors import DbopsError
 from ..pg.connection import Connection, ScriptFailed
+from ..pg.fingerprint import Fingerprint, Likeness, differences, likeness, told
 from ..progress import Silent
 from ..settings import Settings
 from ..settings_migrations import MigrationSettings
@@ -31,11 +32,11 @@ from . import ledger as ledgers
 from . import run, trace
 from .bench import Bench
 from .files import DOWN, UP, Migration, Migrations
-from .fingerprint import Fingerprint, Likeness, differences, likeness, take, told
 from .ledger import Ledger
 from .lexer import place
 from .plan import Request
 from .shape import Script, Shape
+from .snapshot import take
 from .state import NOTHING
 from .trace import Trace
 

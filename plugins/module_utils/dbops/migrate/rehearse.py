@@ -11,16 +11,17 @@ from dataclasses import dataclass, field
 from typing import Any, Optional
 
 from ..errors import BadInput, NotFound
+from ..pg.fingerprint import Fingerprint
 from ..pg.osuser import cluster_identity
 from ..pg.scratch import scratch_server
 from ..progress import Progress, Step
 from ..settings import Settings
 from .bench import Bench
 from .files import DOWN, UP, Migrations, load, scan
-from .fingerprint import Fingerprint, take
 from .matrix import ERROR, WARNING, Budgets, Finding, Matrix
 from .shape import Script, Shape, copies_from_client, read_script
 from .since import changed_since
+from .snapshot import take
 
 
 @dataclass(frozen=True)

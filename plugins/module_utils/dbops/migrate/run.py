@@ -10,6 +10,7 @@ from typing import Any, Optional
 
 from ..errors import BadInput, DbopsError, Refused
 from ..pg.connection import Connection, ScriptFailed, connected, located
+from ..pg.fingerprint import changed_lines
 from ..pg.osuser import cluster_identity
 from ..progress import Progress
 from ..progress import Step as Shown
@@ -17,10 +18,10 @@ from ..settings import Settings
 from . import lock, state
 from .apply import Applied, Applier, Step
 from .files import UP, Migrations, load
-from .fingerprint import changed_lines, take
 from .history import ASSUMED, FORCED, History, as_plain, known_versions, last_seen
 from .plan import Known, Request, edited, out_of_order, pending, steps
 from .shape import Script, Shape, copies_from_client
+from .snapshot import take
 from .state import NOTHING, State, StateTable
 
 

@@ -1,10 +1,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The target as its catalog tells it: tables, columns, what a profile would leave out, a fingerprint of it all."""
+"""The target as its catalog tells it: tables, columns, what a profile would leave out."""
 
 from __future__ import annotations
-
-import hashlib
-from collections.abc import Iterable
 
 from ..errors import BadInput, NotFound
 from ..pg.connection import Connection
@@ -14,24 +11,6 @@ _COLUMNS = """
     select attname as name, attnotnull as required, atthasdef or attidentity <> '' as filled,
            attgenerated <> '' as generated
     from pg_attribute where attrelid = to_regclass(%s) and attnum > 0 and not attisdropped
-"""
-_DEFINITIONS = """
-    with named as (select unnest(%s::regclass[])::oid as oid),
-         tables as (select inhrelid as oid from pg_inherits join named on inhparent = oid union select oid from named)
-    select format('%%s column %%s %%s %%s %%s', attrelid::regclass, attname, format_type(atttypid, atttypmod),
-                  attnotnull, pg_get_expr(adbin, adrelid)) as line
-    from pg_attribute left join pg_attrdef on adrelid = attrelid and adnum = attnum
-    where attrelid in (select oid from tables) and attnum > 0 and not attisdropped
-    union all
-    select format('%%s %%s %%s', pg_get_indexdef(indexrelid), indisvalid, obj_description(indexrelid, 'pg_class'))
-    from pg_index where indrelid in (select oid from tables)
-    union all
-    select format('%%s constraint %%s %%s %%s %%s', conrelid::regclass, conname, pg_get_constraintdef(oid),
-                  convalidated, obj_description(oid, 'pg_constraint'))
-    from pg_constraint where conrelid in (select oid from tables)
-    union all
-    select format('%%s %%s', pg_get_triggerdef(oid), tgenabled)
-    from pg_trigger where tgrelid in (select oid from tables) and not tgisinternal
 """
 
 
@@ -85,9 +64,3 @@ def _check_version(server: Connection, fits: Fits, name: str) -> None:
             f"The database has schema version {version}, and profile {name!r} fits {wanted}.",
             hint="Migrate to a version that fits, or take the profile that was written for this one.",
         )
-
-
-def fingerprint(server: Connection, tables: Iterable[str]) -> str:
-    """Equal before and after: columns, defaults, indexes, constraints, triggers and their comments are the same."""
-    rows = server.rows(_DEFINITIONS, (list(tables),))
-    return hashlib.sha256("\n".join(sorted(row["line"] for row in rows)).encode()).hexdigest()

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Any, Optional
 
 from ..pg.connection import Connection
-from .catalog import fingerprint
+from ..pg.fingerprint import of_tables
 from .functions import SCHEMA, literal
 
 _CREATE = f"""
@@ -60,7 +60,7 @@ def put_aside(server: Connection, tables: Sequence[str]) -> int:
     server.run(_CREATE)
     if server.value(f"select count(*) from {SCHEMA}.deferred"):
         return 0  # a load that was killed has put them aside already
-    before = fingerprint(server, tables)
+    before = of_tables(server, tables).sha256
     found = [it for it in _candidates(server, tables) if _comes_back(server, it, tables, before)]
     for place, it in enumerate(found):
         server.run(it.drop)
@@ -101,7 +101,7 @@ def _comes_back(server: Connection, it: Definition, tables: Sequence[str], befor
     for statement in (it.drop, it.restore, it.validate):
         if statement:
             server.run(statement)
-    same = fingerprint(server, tables) == before
+    same = of_tables(server, tables).sha256 == before
     server.run("rollback to savepoint trial")
     return same
 

@@ -5,8 +5,9 @@ from __future__ import annotations
 
 from ..errors import BadInput, DbopsError, Refused
 from ..pg.connection import Connection
+from ..pg.fingerprint import of_tables
 from ..progress import Progress, Step
-from . import catalog, deferred
+from . import deferred
 from .functions import SCHEMA, literal
 from .plan import Plan
 from .profile import Part, Profile
@@ -84,7 +85,7 @@ def in_steps(servers: list[Connection], plan: Plan, progress: Progress) -> None:
         places = deferred.waiting(first, kind)
         progress.report(Step(f"bring back {len(places)} {kind} definitions"))
         share(servers, places, deferred.bring_back)
-    if catalog.fingerprint(first, tables) != before:
+    if of_tables(first, tables).sha256 != before:
         raise Refused(
             "The catalog is not what it was before the load.",
             hint="Compare indexes and foreign keys with a fresh migration; then reset and seed again.",
@@ -154,7 +155,7 @@ def _begin_or_go_on(server: Connection, tables: list[str]) -> str:
     """
     server.run(f"create table if not exists {SCHEMA}.marks (part text, low bigint, primary key (part, low))")
     if server.value("select to_regclass(%s)", (f"{SCHEMA}.before",)) is None:
-        fingerprint = catalog.fingerprint(server, tables)
+        fingerprint = of_tables(server, tables).sha256
         server.run(f"create unlogged table {SCHEMA}.before as select {literal(fingerprint)} as fingerprint")
         return fingerprint
     known = server.rows(f"select fingerprint from {SCHEMA}.before")

@@ -1,19 +1,24 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The catalogs as rows of kind, name and definition: the query behind a fingerprint. For PostgreSQL 14 to 18."""
+"""The catalogs as rows of kind, name and definition: the queries behind a fingerprint. For PostgreSQL 14 to 18.
+
+What a relation is made of stands here once; the whole schema and a few tables differ in which relations they ask about.
+"""
 # ruff: noqa: E501  # a column of the query is easier to read on one line
 
 from __future__ import annotations
 
-QUERY = """
+_SCOPE = """
 with
 ours as materialized (
     select n.oid, n.nspname, quote_ident(n.nspname) as schema, n.nspowner, n.nspacl
     from pg_namespace n
-    where n.nspname !~ '^pg_' and n.nspname not in ('information_schema', %(history)s)
+    where n.nspname !~ '^pg_' and n.nspname <> 'information_schema' and n.nspname <> all(%(schemas)s)
 ),
 member as materialized (
     select classid, objid from pg_depend where deptype = 'e' and refclassid = 'pg_extension'::regclass
 ),
+"""
+_ALL_RELATIONS = """
 rel as materialized (
     select c.*, n.schema || '.' || quote_ident(c.relname) as name
     from pg_class c join ours n on n.oid = c.relnamespace
@@ -25,7 +30,23 @@ rel as materialized (
                 and s.oid in (c.oid, (select indrelid from pg_index where indexrelid = c.oid))
         ))
 ),
-tab as materialized (select * from rel where relkind in ('r', 'p', 'v', 'm', 'f', 'c')),
+"""
+# Tables that are named by their oids, with their partitions, and the indexes of all of them.
+_THESE_RELATIONS = """
+these as materialized (
+    select unnest(%(tables)s::oid[]) as oid union select inhrelid from pg_inherits where inhparent = any(%(tables)s::oid[])
+),
+rel as materialized (
+    select c.*, n.schema || '.' || quote_ident(c.relname) as name
+    from pg_class c join ours n on n.oid = c.relnamespace
+    where c.oid in (select oid from these) or c.oid in (select indexrelid from pg_index join these on indrelid = oid)
+),
+"""
+_TABLES = """
+tab as materialized (select * from rel where relkind in ('r', 'p', 'v', 'm', 'f', 'c'))
+"""
+_OTHER_OBJECTS = """
+,
 func as materialized (
     select p.*, n.schema || '.' || quote_ident(p.proname) || '(' || pg_get_function_identity_arguments(p.oid) || ')' as name
     from pg_proc p join ours n on n.oid = p.pronamespace
@@ -37,15 +58,10 @@ typ as materialized (
     where t.typtype in ('e', 'd', 'r')
         and not exists (select from member m where m.classid = 'pg_type'::regclass and m.objid = t.oid)
 )
-select 'schema' as kind, schema as name, 'schema' as definition from ours
-union all
-select 'owner', 'schema ' || schema, pg_get_userbyid(nspowner) from ours
-union all
-select 'privileges', 'schema ' || schema, (select string_agg(a::text, ' ' order by a::text) from unnest(nspacl) a)
-from ours where nspacl is not null
-union all
+"""
+_OF_RELATIONS = """
 select case relkind when 'v' then 'view' when 'm' then 'materialized view' when 'S' then 'sequence' when 'f' then 'foreign table'
-        when 'c' then 'composite type' else 'table' end,
+        when 'c' then 'composite type' else 'table' end as kind,
     name,
     concat_ws(' ', 'kind', relkind, 'persistence', relpersistence, 'options', reloptions::text,
         'tablespace', (select spcname from pg_tablespace where oid = reltablespace),
@@ -62,7 +78,7 @@ select case relkind when 'v' then 'view' when 'm' then 'materialized view' when 
             (select d.refobjid::regclass || '.' || a.attname from pg_depend d join pg_attribute a
                 on a.attrelid = d.refobjid and a.attnum = d.refobjsubid
              where d.classid = 'pg_class'::regclass and d.objid = s.seqrelid and d.deptype in ('a', 'i') and d.refobjsubid > 0))
-         from pg_sequence s where s.seqrelid = rel.oid))
+         from pg_sequence s where s.seqrelid = rel.oid)) as definition
 from rel where relkind not in ('i', 'I')
 union all
 select 'owner', name, pg_get_userbyid(relowner) from rel where relkind not in ('i', 'I')
@@ -108,6 +124,31 @@ from tab t join pg_policy p on p.polrelid = t.oid
 union all
 select 'rule', t.name || '.' || quote_ident(r.rulename), pg_get_ruledef(r.oid) || ' enabled ' || r.ev_enabled::text
 from tab t join pg_rewrite r on r.ev_class = t.oid where r.rulename <> '_RETURN'
+union all
+select 'comment', c.kind || ' ' || c.name, c.description
+from (
+    select 'relation' as kind, r.name, obj_description(r.oid, 'pg_class') as description from rel r
+    union all
+    select 'column', t.name || '.' || a.attname, d.description
+    from tab t join pg_description d on d.objoid = t.oid and d.classoid = 'pg_class'::regclass and d.objsubid > 0
+        join pg_attribute a on a.attrelid = t.oid and a.attnum = d.objsubid
+    union all
+    select 'constraint', t.name || '.' || x.conname, obj_description(x.oid, 'pg_constraint')
+    from tab t join pg_constraint x on x.conrelid = t.oid
+    union all
+    select 'trigger', t.name || '.' || g.tgname, obj_description(g.oid, 'pg_trigger')
+    from tab t join pg_trigger g on g.tgrelid = t.oid where not g.tgisinternal
+) c
+where c.description is not null
+"""
+_OF_OTHERS = """
+union all
+select 'schema', schema, 'schema' from ours
+union all
+select 'owner', 'schema ' || schema, pg_get_userbyid(nspowner) from ours
+union all
+select 'privileges', 'schema ' || schema, (select string_agg(a::text, ' ' order by a::text) from unnest(nspacl) a)
+from ours where nspacl is not null
 union all
 select 'statistics', n.schema || '.' || quote_ident(s.stxname), pg_get_statisticsobjdef(s.oid)
 from pg_statistic_ext s join ours n on n.oid = s.stxnamespace
@@ -171,21 +212,14 @@ select 'comment', c.kind || ' ' || c.name, c.description
 from (
     select 'schema' as kind, n.schema as name, obj_description(n.oid, 'pg_namespace') as description from ours n where n.nspname <> 'public'
     union all
-    select 'relation', r.name, obj_description(r.oid, 'pg_class') from rel r
-    union all
-    select 'column', t.name || '.' || a.attname, d.description
-    from tab t join pg_description d on d.objoid = t.oid and d.classoid = 'pg_class'::regclass and d.objsubid > 0
-        join pg_attribute a on a.attrelid = t.oid and a.attnum = d.objsubid
-    union all
-    select 'constraint', t.name || '.' || x.conname, obj_description(x.oid, 'pg_constraint')
-    from tab t join pg_constraint x on x.conrelid = t.oid
-    union all
-    select 'trigger', t.name || '.' || g.tgname, obj_description(g.oid, 'pg_trigger')
-    from tab t join pg_trigger g on g.tgrelid = t.oid where not g.tgisinternal
-    union all
     select 'function', f.name, obj_description(f.oid, 'pg_proc') from func f
     union all
     select 'type', t.name, obj_description(t.oid, 'pg_type') from typ t
 ) c
 where c.description is not null
 """
+
+# Parameters: schemas, a list whose objects are left out; schema and table of one table that is left out.
+WHOLE_SCHEMA = _SCOPE + _ALL_RELATIONS + _TABLES + _OTHER_OBJECTS + _OF_RELATIONS + _OF_OTHERS
+# Parameters: schemas, as above; tables, a list of oids.
+THESE_TABLES = _SCOPE + _THESE_RELATIONS + _TABLES + _OF_RELATIONS

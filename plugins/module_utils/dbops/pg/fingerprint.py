@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """A database's schema as names and definitions, free of oids, so that two of them can be compared and told apart.
 
-Left out: what belongs to an extension (its version stands for it), the tool's own tables, and the values of sequences.
+Left out: what belongs to an extension (its version stands for it), and the values of sequences.
 """
 
 from __future__ import annotations
@@ -13,11 +13,9 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
-from ..pg.connection import Connection
-from .catalog_query import QUERY
-from .state import StateTable
+from .catalog_query import THESE_TABLES, WHOLE_SCHEMA
+from .connection import Connection, Parameters
 
-HISTORY_SCHEMA = "dbops_migrations"
 COLUMN_ORDER = "column order"
 # Depends on who runs the migrations and not on what they say: left out when another server is compared with.
 LOCAL_KINDS = frozenset({"owner", "privileges", "default privileges", "database setting"})
@@ -83,13 +81,25 @@ def likeness(found: Iterable[Difference]) -> Likeness:
     return Likeness.COLUMN_ORDER if kinds == {COLUMN_ORDER} else Likeness.DIFFERENT
 
 
-def take(session: Connection, table: StateTable | None = None) -> Fingerprint:
-    """The schema as the session sees it now; the state table itself is left out."""
-    own = (table.schema, table.name) if table else ("", "")
+def take(
+    session: Connection, *, without_schemas: Sequence[str] = (), without_table: tuple[str, str] = ("", "")
+) -> Fingerprint:
+    """The schema as the session sees it now, but for some schemas, and for one table named by schema and name."""
+    schema, table = without_table
+    return _asked(session, WHOLE_SCHEMA, {"schemas": list(without_schemas), "schema": schema, "table": table})
+
+
+def of_tables(session: Connection, tables: Iterable[str]) -> Fingerprint:
+    """These tables and their partitions alone: columns, indexes, constraints, triggers, comments, privileges."""
+    oids = session.value("select %s::regclass[]::oid[]::int8[]", (list(tables),))  # found on the caller's search path
+    return _asked(session, THESE_TABLES, {"schemas": [], "tables": oids})
+
+
+def _asked(session: Connection, query: str, parameters: Parameters) -> Fingerprint:
     search_path = session.value("select current_setting('search_path')")
     session.run("select set_config('search_path', 'pg_catalog', false)")  # every name is written with its schema
     try:
-        rows = session.rows(QUERY, {"history": HISTORY_SCHEMA, "schema": own[0], "table": own[1]})
+        rows = session.rows(query, parameters)
     finally:
         session.run("select set_config('search_path', %s, false)", (search_path,))
     return Fingerprint({(row["kind"], row["name"]): row["definition"] or "-" for row in rows})
