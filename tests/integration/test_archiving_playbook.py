@@ -4,6 +4,10 @@
 from __future__ import annotations
 
 import json
+import os
+import re
+import shutil
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -31,6 +35,18 @@ def newest(templates: Templates, place: Path) -> PgServer:
     return server
 
 
+def assert_logged_and_rotated(log: Path, rotation: Path, place: Path) -> None:
+    """The environment file's path is what the scripts write to, and logrotate takes the file that it was given."""
+    assert re.search(r"^20\S+Z push\S* [0-9A-F]{24} archived", log.read_text(), re.MULTILINE)
+    program = shutil.which("logrotate", path=f"{os.environ['PATH']}:/usr/sbin")
+    assert program, "logrotate is not installed. Next: install it, or run: .ci/run packages"
+    words = [program, "--force", "--state", str(place / "logrotate.state"), str(rotation)]
+    done = subprocess.run(words, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert log.read_text() == ""
+    assert "archived" in log.with_name("archiving.log.1").read_text()
+
+
 @pytest.mark.slow
 def test_set_up_reported_restarted_proven_and_then_unchanged(newest, place):
     controller = controller_of(newest, place)
@@ -54,8 +70,14 @@ def test_set_up_reported_restarted_proven_and_then_unchanged(newest, place):
     proof = controller.result("archiving")["round_trip"]
     assert isinstance(proof, dict)
     assert proof["repositories"][0]["readable"] is True
-    assert changed(controller.play("archiving", "-e", "dbops_archive_timeout=60")) > 0
+    log, rotation = place / "log" / "archiving.log", place / "logrotate"
+    more = {
+        "dbops_archive_timeout": 60, "dbops_archiving_log": str(log), "archiving_logrotate_path": str(rotation),
+        "dbops_archiving_environment": {"DBOPS_ARCHIVING_WORKERS": 1}, "dbops_os_user": newest.os_user.name,
+    }  # fmt: skip
+    assert changed(controller.play("archiving", **more)) > 0
     assert newest.value("show archive_timeout") == "1min"
+    assert_logged_and_rotated(log, rotation, place)
 
     gone = controller.play("archiving", "-e", "dbops_archiving_state=absent")
     assert changed(gone) > 0

@@ -7,6 +7,7 @@ import contextlib
 import json
 import os
 import random
+import re
 import shutil
 import signal
 import subprocess
@@ -112,6 +113,30 @@ def test_what_is_archived_opens_by_hand_and_is_the_segment(idle: tuple[Archiving
     program = {"zstd": "zstd", "gzip": "gzip"}[archiving.codec]
     plain = subprocess.run([program, "-dc", stored], capture_output=True, check=True).stdout
     assert plain == archiving.segment(name).read_bytes()
+
+
+def test_a_log_says_what_went_out_came_back_and_failed_and_its_loss_costs_nothing(idle: tuple[Archiving, str]):
+    archiving, name = idle
+    log = archiving.base / "log"
+    archiving.config.with_suffix(".env").write_text(f"DBOPS_ARCHIVING_LOG_PATH={log}\n")
+    to = archiving.base / "fetched"
+    assert archiving.push(f"pg_wal/{name}").code == 0
+    assert archiving.get(name, to).code == 0
+    assert archiving.get("0000000100000000000000FF", to).code == 1
+    assert archiving.push("pg_wal/not-wal").code > 0
+    said = log.read_text()
+    for words in (
+        f"{name} archived: new",
+        f"{name} came back",
+        "0000000100000000000000FF is missing",
+        "not-wal failed",
+    ):
+        assert words in said
+    assert all(re.match(r"20\d\d-\S+Z [a-z-]+\[\d+\] \S", line) for line in said.splitlines())
+    archiving.rest()
+    log.unlink()
+    log.mkdir()
+    assert archiving.push(f"pg_wal/{name}").code == 0
 
 
 def test_the_same_segment_again_is_a_success_and_one_object(idle: tuple[Archiving, str]):

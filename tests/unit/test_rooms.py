@@ -19,7 +19,7 @@ FLOORS = {
     "schema": 1,
     "settings_retention": 1.2,
     "settings_encryption": 1.5, "settings_migrations": 1.5, "settings_repositories": 1.5, "settings_verify": 1.5,
-    "settings_environment": 1.5, "settings_health": 1.5,
+    "settings_environment": 1.5, "settings_environment_file": 1.6, "settings_health": 1.5,
     "settings": 2,
     "pg": 3, "store": 3, "codec": 3,
     "repo": 4, "migrate": 4, "seed": 4,

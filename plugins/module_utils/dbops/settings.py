@@ -18,6 +18,7 @@ from .errors import BadInput, NotFound, Unreachable
 from .schema import between, build, one_of, overlay
 from .settings_encryption import EncryptionSettings
 from .settings_environment import laid_in
+from .settings_environment_file import environment_of
 from .settings_health import HealthSettings
 from .settings_migrations import MigrationSettings
 from .settings_repositories import RepositorySettings
@@ -108,6 +109,7 @@ class ArchivingSettings:
     prefetch_bytes: int = 128 << 20  # WAL fetched ahead of replay; 0: none
     standby_get_exit: int = 1  # a standby that cannot know: 1 waits and streams on, 255 shuts it down
     drop_wal_when_free_below: Optional[int] = None  # bytes; see wal/guard.py. None: never, the server stops first
+    log_path: Optional[str] = None  # a line for each file that goes out or comes back; None: errors only, to the server
 
     def check(self) -> None:
         one_of("archiving.codec", self.codec, ARCHIVE_CODECS)
@@ -128,11 +130,12 @@ class ArchivingSettings:
             )
         if self.drop_wal_when_free_below is not None:
             between("archiving.drop_wal_when_free_below", self.drop_wal_when_free_below, 1, 1 << 60)
-        if self.spool_path is not None and not os.path.isabs(self.spool_path):
-            raise BadInput(
-                f"archiving.spool_path must be an absolute path, got {self.spool_path!r}.",
-                hint="Begin it with a slash.",
-            )
+        for name in ("spool_path", "log_path"):
+            path = getattr(self, name)
+            if path is not None and not os.path.isabs(path):
+                raise BadInput(
+                    f"archiving.{name} must be an absolute path, got {path!r}.", hint="Begin it with a slash."
+                )
 
 
 @dataclass(frozen=True)
@@ -238,7 +241,7 @@ def load(
     overrides: Optional[Mapping[str, Any]] = None,
     environment: Optional[Mapping[str, str]] = None,
 ) -> Settings:
-    """Settings of one cluster: its file, the environment's (by default this process's), then `overrides` on top.
+    """Settings of one cluster: its file, the environment file, the environment (this process's), `overrides` on top.
 
     Overrides have the file's shape, None values are ignored. Without an explicit `path` a missing default file is no
     error: the environment or the overrides may say everything.
@@ -250,7 +253,7 @@ def load(
         raise BadInput(
             f"{file} is about cluster {stated!r}, not {cluster!r}.", hint="Name the cluster that the file is about."
         )
-    data = laid_in(Settings, data, os.environ if environment is None else environment)
+    data = laid_in(Settings, data, environment_of(file, os.environ if environment is None else environment))
     return from_mapping(overlay(data, overrides or {}), where=file)
 
 

@@ -87,6 +87,8 @@ def variables(kind: type[Any]) -> dict[str, tuple[Path, Any]]:
 
 
 def new_settings(kind: type[Any], environment: Mapping[str, str]) -> list[Given]:
+    if not any(name.startswith(PREFIX) for name in environment):
+        return []  # archive_command and restore_command come by here for each file that no worker has dealt with
     known = variables(kind)
     repository = _element(known[f"{PREFIX}REPOSITORIES"][1])
     of_repository = variables(repository)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""`check_settings <cluster> <file>`: is this a settings file that the engine would take? For the agent role."""
+"""`check_settings <cluster> <file> [<environment file>]`: would the engine take them? For the roles that write them."""
 
 from __future__ import annotations
 
@@ -8,13 +8,15 @@ from collections.abc import Sequence
 
 from .. import settings
 from ..errors import DbopsError
+from ..settings_environment_file import read_environment_file
 
 
 def main(arguments: Sequence[str]) -> int:
     """0 and silence, or the error's exit code and its words on standard error."""
-    cluster, path = arguments
+    cluster, path, *tried = arguments
     try:
-        settings.load(cluster, path=path, environment={})  # the file is what is asked about
+        environment = read_environment_file(tried[0]) if tried else {}
+        settings.load(cluster, path=path, environment=environment)  # the files are what is asked about
     except DbopsError as error:
         sys.stderr.write(f"{error}\n")
         return error.exit_code

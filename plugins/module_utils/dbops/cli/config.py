@@ -15,6 +15,7 @@ from typing import Any, Optional
 from .. import __version__
 from ..settings import Settings, default_file, stated_in
 from ..settings_environment import not_understood, sources
+from ..settings_environment_file import environment_of
 from .door import Answer, Door, cluster_named
 from .words import clean
 
@@ -40,7 +41,7 @@ def config(door: Door) -> Answer:
         "msg": f"Settings of {settings.cluster}.",
         "file": file if os.path.exists(file) else None,
         "settings": values,
-        "sources": sources(Settings, stated_in(file), os.environ),
+        "sources": sources(Settings, stated_in(file), environment_of(file, os.environ)),
         "warnings": [f"{name} means nothing to dbops; see docs/operations.md." for name in not_understood(os.environ)],
     }
     lines = [f"# {clean(file)}{'' if data['file'] else ' (not there)'}"]

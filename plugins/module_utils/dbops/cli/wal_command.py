@@ -15,6 +15,7 @@ from typing import Any, NoReturn, Optional
 from ..errors import BadInput, DbopsError
 from ..settings import Settings, default_file, load
 from ..wal.launch import Launcher
+from ..wal.log import note
 from ..wal.scripts import MISSING, code_of, running_lib_path
 
 _OPTIONS = ("--cluster", "--config", "--spool")
@@ -59,6 +60,7 @@ def main(words: Optional[Sequence[str]] = None, *, lib_paths: Optional[Sequence[
     """The exit code. `lib_paths` is where the workers that are started find this package and its libraries."""
     words = list(sys.argv[1:] if words is None else words)
     is_get = "get" in words or "get-worker" in words
+    settings: Optional[Settings] = None
     try:
         call = Call(words)
         is_get = call.verb == "get"
@@ -71,11 +73,13 @@ def main(words: Optional[Sequence[str]] = None, *, lib_paths: Optional[Sequence[
             return _get(settings, spool_path, call, launcher)
         return _work(settings, spool_path, call, launcher)
     except DbopsError as error:
-        _say(f"{error}")
-        return 255 if is_get else error.exit_code
+        said, code = f"{error}", error.exit_code
     except Exception as error:  # noqa: BLE001  # the outermost door: PostgreSQL must never misread our end
-        _say(f"Unexpected {type(error).__name__}: {error}. Please report it.")
-        return 255 if is_get else 1
+        said, code = f"Unexpected {type(error).__name__}: {error}. Please report it.", 1
+    _say(said)
+    if settings is not None:
+        note(settings, call.verb, f"{' '.join(call.words)} failed: {said}")
+    return 255 if is_get else code
 
 
 def is_meant(words: Sequence[str]) -> bool:
@@ -92,8 +96,10 @@ def without_wal(words: Sequence[str]) -> list[str]:
 def _push(settings: Settings, spool_path: str, path: str, launcher: Launcher) -> int:
     from ..wal.push import push
 
-    for line in push(settings, spool_path, path, launcher).lines:
+    pushed = push(settings, spool_path, path, launcher)
+    for line in pushed.lines:
         _say(line)
+    note(settings, "push", " ".join([f"{pushed.name} archived: {pushed.stored}.", *pushed.lines]))
     return 0
 
 
@@ -104,6 +110,8 @@ def _get(settings: Settings, spool_path: str, call: Call, launcher: Launcher) ->
     got = get(settings, spool_path, call.words[0], call.words[1], launcher)
     if got.lines:
         _say(" ".join(got.lines))
+    told = {0: "came back.", 1: "is missing."}.get(got.exit_code, "is not known:")
+    note(settings, "get", " ".join([call.words[0], told, *got.lines]))
     return MISSING if got.exit_code == 1 and call.from_script else got.exit_code
 
 

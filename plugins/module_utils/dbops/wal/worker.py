@@ -18,9 +18,11 @@ from typing import Any, Optional
 from ..errors import BadInput, DbopsError, NotFound
 from ..pg.walfile import Kind, WalName, wal_name
 from ..settings import Settings
+from ..settings_environment_file import environment_file
 from . import guard, optional
 from .cluster import Cluster
 from .launch import Launcher
+from .log import note
 from .push import push_one
 from .spool import ERROR, OK, Spool, forget, version_of, wait_for_poke, write
 from .targets import Targets
@@ -51,7 +53,7 @@ class PushWorker:
         self._cluster = cluster
         self._launcher = launcher
         self._config = config
-        self._config_stamp = _stamp(config)
+        self._config_stamps = _stamps(config)
         self._targets = Targets(settings, cluster.system_identifier)
         self._status: dict[str, Any] = {"pid": os.getpid(), "pushed": 0, "last_pushed": None, "last_error": None}
         self._told_at = 0.0
@@ -82,7 +84,7 @@ class PushWorker:
 
     def _goes_on(self) -> bool:
         """Not for another cluster in the same place, and not with settings that are no longer true."""
-        return self._cluster.is_still_there() and _stamp(self._config) == self._config_stamp
+        return self._cluster.is_still_there() and _stamps(self._config) == self._config_stamps
 
     def _push_all(self, pool: ThreadPoolExecutor, names: Sequence[WalName]) -> bool:
         """In order, several at a time; after the first failure none is begun."""
@@ -114,13 +116,14 @@ class PushWorker:
     def _push(self, name: WalName) -> None:
         path = os.path.join(self._cluster.wal_directory, name.text)
         try:
-            _stored, version = push_one(self._targets, self._cluster, path, name)
+            stored, version = push_one(self._targets, self._cluster, path, name)
         except NotFound:
             if os.path.exists(path):
                 raise
             return  # archived by a command of its own meanwhile, and recycled
         optional.note(self._spool, self._settings, [name.text])
         self._spool.acknowledge(name.text, version)
+        note(self._settings, "push-worker", f"{name.text} archived: {stored.value}")
         self._status["pushed"] += 1
         self._status["last_pushed"] = name.text
         self._tell()
@@ -135,6 +138,7 @@ class PushWorker:
     def _fail(self, name: WalName, exc: Exception) -> None:
         text = one_line(exc)
         self._status["last_error"] = f"{name.text}: {text}"
+        note(self._settings, "push-worker", f"{name.text} failed: {text}")
         with contextlib.suppress(OSError):
             write(os.path.join(self._spool.markers, name.text + ERROR), text)
 
@@ -174,8 +178,13 @@ def one_line(exc: Exception) -> str:
     return " ".join((str(exc) or type(exc).__name__).split())
 
 
-def _stamp(path: str) -> Optional[tuple[int, int]]:
-    with contextlib.suppress(OSError):
-        found = os.stat(path)
-        return found.st_mtime_ns, found.st_ino
-    return None
+def _stamps(config: str) -> list[Optional[tuple[int, int]]]:
+    """Which versions of the settings file and of the environment file beside it there are."""
+    stamps: list[Optional[tuple[int, int]]] = []
+    for path in (config, environment_file(config)):
+        try:
+            found = os.stat(path)
+            stamps.append((found.st_mtime_ns, found.st_ino))
+        except OSError:
+            stamps.append(None)
+    return stamps
