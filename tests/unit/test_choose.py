@@ -179,6 +179,6 @@ def test_a_failure_says_why_and_that_nothing_was_promoted():
         "dbops: Repository 'a' has nothing at all of system 7: is its disk mounted?\n"
         'FATAL:  could not restore file "000000010000000000000003" from archive: child process exited with code 255\n'
     )
-    error = failure(read_log(log), "/data", "/log")
+    error = failure(read_log(log), "/data", "/log", resume="pg_ctl start")
     assert "is its disk mounted?" in error.message
     assert "was not promoted" in error.hint

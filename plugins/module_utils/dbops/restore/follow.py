@@ -99,9 +99,19 @@ def read_log(text: str) -> Said:
 
 
 def follow(
-    tools: Tools, data_directory: str, log: str, connection: ConnectionSettings, target: Target, progress: Progress
+    tools: Tools,
+    data_directory: str,
+    log: str,
+    connection: ConnectionSettings,
+    target: Target,
+    progress: Progress,
+    *,
+    resume: str,
 ) -> Outcome:
-    """Wait for the end. A failure is an error that says why; the data directory then stays as it is, not promoted."""
+    """Wait for the end. A failure is an error that says why; the data directory then stays as it is, not promoted.
+
+    `resume` is the command by which recovery goes on after what stopped it is mended.
+    """
     begun = time.monotonic()
     seen: dict[str, Any] = {}
     ended_at: Optional[float] = None
@@ -112,7 +122,7 @@ def follow(
             said = read_log(_read(log))
             if said.shut_down and not said.fatal:
                 return _outcome("shutdown", target, said, seen, begun)
-            raise failure(said, data_directory, log)
+            raise failure(said, data_directory, log, resume=resume)
         if said.insufficient:
             raise Refused(
                 f"Recovery in {data_directory} stands still: {said.insufficient}.",
@@ -137,13 +147,14 @@ def follow(
         time.sleep(_POLL_S)
 
 
-def failure(said: Said, data_directory: str, log: str) -> DbopsError:
+def failure(said: Said, data_directory: str, log: str, *, resume: str) -> DbopsError:
     """Why a recovery ended without its target, in words that say what to do."""
-    kept = f"The data in {data_directory} is kept as it is and was not promoted"
+    kept = f"The server is stopped, and the data in {data_directory} is kept as it is and was not promoted"
     if "could not restore file" in said.fatal:
         return Unreachable(
             f"Recovery stopped, since a WAL file could not be had: {said.ours or said.fatal}",
-            hint=f"{kept}: mend the repository, then start that server again and it goes on; see {log}.",
+            hint=f"{kept}. Mend the repository, then start that server again and it goes on from there: {resume}. "
+            f"Its log is {log}.",
         )
     if "recovery ended before configured recovery target was reached" in said.fatal:
         return Refused(

@@ -121,6 +121,9 @@ def _without_nones(value: Any) -> Any:
     return [_without_nones(item) for item in value] if isinstance(value, (list, tuple)) else value
 
 
-def resume_command(tools: Tools, data_directory: str, options: str) -> str:
-    words = [os.path.join(tools.bin_dir, "pg_ctl"), "start", "-D", data_directory]
+def resume_command(tools: Tools, data_directory: str, log: str, options: str) -> str:
+    """What a person types, as root or as the cluster's OS user, to have a stopped recovery go on."""
+    words = [os.path.join(tools.bin_dir, "pg_ctl"), "start", "-D", data_directory, "-l", log]
+    if tools.identity.needs_switch:
+        words = ["runuser", "-u", tools.identity.name, "--", *words]
     return shlex.join([*words, *(["-o", options] if options else [])])

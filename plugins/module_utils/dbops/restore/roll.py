@@ -24,7 +24,7 @@ from .choose import Route, choose
 from .edges import WalReader
 from .follow import Outcome, follow
 from .isolation import side_of
-from .recovery import Recovery, settle
+from .recovery import Recovery, resume_command, settle
 from .target import Target
 
 if TYPE_CHECKING:
@@ -134,7 +134,8 @@ def replay(recovery: Recovery, tools: Tools, options: str, progress: Progress) -
     tools.identity.make_private_directory(recovery.settings.state_path)
     tools.identity.make_private_directory(recovery.spool_path)
     control.start_recovery(tools, path, log, options=options)
-    outcome = follow(tools, path, log, recovery.settings.connection, recovery.route.target, progress)
+    resume = resume_command(tools, path, log, options)
+    outcome = follow(tools, path, log, recovery.settings.connection, recovery.route.target, progress, resume=resume)
     if outcome.state == "promoted":
         control.stop(tools, path)
         settle(recovery, tools)
