@@ -27,6 +27,16 @@ options:
     type: str
     choices: [warning, unknown, critical, never]
     default: unknown
+  notify:
+    description:
+      - Whether to send what is due to the channels of the settings' C(notifications) section. A delivery that fails is
+        a warning and a metric, and changes nothing of the result. In check mode nothing is sent.
+    type: bool
+    default: false
+  test_notify:
+    description: Send a test message to every channel instead of looking at anything. It fails unless each took it.
+    type: bool
+    default: false
   max_age:
     description: The greatest age of the newest backup that is healthy, such as V(26h), instead of the settings file's.
     type: str
@@ -48,7 +58,7 @@ extends_documentation_fragment:
 attributes:
   check_mode:
     support: full
-    details: It changes nothing anyway.
+    details: It changes nothing anyway, and tells nobody.
   diff_mode:
     support: none
   idempotent:
@@ -69,6 +79,12 @@ EXAMPLES = r"""
     cluster: main
     fail_at: never
   register: found
+
+- name: Look from a schedule, and tell whoever is to know when the answer changes
+  dbops.postgres.pg_backup_health:
+    cluster: main
+    notify: true
+    fail_at: never
 
 - name: Show it
   ansible.builtin.debug:
@@ -145,6 +161,16 @@ health:
             unit: s
             warning: null
             critical: '93600'
+notifications:
+  description: What was sent, each with C(channel), C(event), C(result), which is V(sent) or V(failed), and C(message).
+  returned: always
+  type: list
+  elements: dict
+  sample:
+    - channel: ops-mail
+      event: problem
+      result: sent
+      message: ''
 hint:
   description: What to do next.
   returned: failure
@@ -158,8 +184,9 @@ error_code:
 """
 
 from ..module_utils._module import CONNECTION, HOST, DbopsModule
-from ..module_utils.dbops.health.check import check
+from ..module_utils.dbops.health.check import check, tested
 from ..module_utils.dbops.health.finding import Severity, ordered
+from ..module_utils.dbops.settings import Settings
 
 LIMITS = {
     "max_age": {"type": "str"},
@@ -174,18 +201,35 @@ def main() -> None:
         {
             "deep": {"type": "bool", "default": False},
             "fail_at": {"type": "str", "choices": ["warning", "unknown", "critical", "never"], "default": "unknown"},
+            "notify": {"type": "bool", "default": False},
+            "test_notify": {"type": "bool", "default": False},
             **LIMITS,
             **CONNECTION,
             **HOST,
         }
     )
     with module.session(health=module.given(*LIMITS)) as (settings, _progress):
-        result, _facts, findings = check(settings, deep=module.params["deep"])
+        if module.params["test_notify"]:
+            _test(module, settings)
+        result, _facts, findings = check(
+            settings, deep=module.params["deep"], notify=module.params["notify"] and not module.check_mode
+        )
     limit = module.params["fail_at"]
     bad = [item for item in ordered(findings) if item.severity is not Severity.OK]
     if limit == "never" or not bad or bad[0].severity.rank < Severity(limit.upper()).rank:
         module.exit(result)
     module.fail_with(result, hint=bad[0].hint, error_code="unhealthy")
+
+
+def _test(module: DbopsModule, settings: Settings) -> None:
+    """Ends the module."""
+    if module.check_mode:
+        module.exit({"changed": False, "msg": "Would send a test message to each channel.", "notifications": []})
+    result = tested(settings)
+    if result["notifications"] and all(item["result"] == "sent" for item in result["notifications"]):
+        module.exit(result)
+    hint = "Look at the settings' section notifications." if not result["notifications"] else "See the warnings."
+    module.fail_with(result, hint=hint, error_code="unreachable")
 
 
 if __name__ == "__main__":

@@ -17,6 +17,7 @@ from ansible_collections.dbops.postgres.plugins.module_utils.dbops.health.facts 
 from ansible_collections.dbops.postgres.plugins.module_utils.dbops.health.finding import Finding, Severity, worst
 from ansible_collections.dbops.postgres.plugins.module_utils.dbops.health.render import as_dict, nagios
 from ansible_collections.dbops.postgres.plugins.module_utils.dbops.settings import from_mapping
+from ansible_collections.dbops.postgres.plugins.module_utils.dbops.settings_canary import CanarySettings
 from tests.support.health import HOUR, NOW, SEGMENT, backup, dump, facts, repository, server, wal
 
 SECOND = timedelta(seconds=1)
@@ -170,6 +171,13 @@ def test_a_server_that_does_not_answer_is_unknown_and_so_is_what_only_it_could_t
     assert found(seen, "server") == "UNKNOWN"
     assert found(seen, "exposure") == "UNKNOWN"
     assert found(seen, "age") == "OK"
+
+
+def test_the_canary_is_asked_for_only_where_there_is_one_and_must_be_young():
+    enabled = CanarySettings(enabled=True)
+    assert "canary" not in {item.check for item in judge(facts())}
+    for at, severity in ((None, "WARNING"), (NOW - 300 * SECOND, "OK"), (NOW - 301 * SECOND, "WARNING")):
+        assert found(facts(canary=enabled, server=server(canary_at=at)), "canary") == severity
 
 
 def test_archiving_is_asked_for_only_where_it_is_wanted():

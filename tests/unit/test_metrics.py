@@ -10,6 +10,7 @@ import subprocess
 from pathlib import Path
 from typing import Any
 
+import jinja2
 import pytest
 import yaml
 
@@ -18,6 +19,7 @@ from ansible_collections.dbops.postgres.plugins.module_utils.dbops.health import
 from ansible_collections.dbops.postgres.plugins.module_utils.dbops.health.checks import judge
 from ansible_collections.dbops.postgres.plugins.module_utils.dbops.health.facts import Facts, Probe
 from ansible_collections.dbops.postgres.plugins.module_utils.dbops.health.registry import REGISTRY
+from ansible_collections.dbops.postgres.plugins.module_utils.dbops.settings_canary import CanarySettings
 from tests.support.health import HOUR, NOW, backup, dump, facts, repository, server, wal
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -117,6 +119,21 @@ ALERTS: dict[str, tuple[str, dict[str, str], dict[str, str]]] = {
         "30m", {'dbops_collector_success{cluster="c",collector="server"}': "0x60"},
         {'dbops_collector_success{cluster="c",collector="server"}': "1x60"},
     ),
+    "DbopsWalStateUnknown": (
+        "30m", {f"dbops_policy_archiving_info{{{R}}}": "1x60"}, {f"dbops_wal_unarchived_bytes{{{R}}}": "0x60"},
+    ),
+    "DbopsCanaryStale": (
+        "30m",
+        {
+            'dbops_policy_canary_max_age_seconds{cluster="c"}': "300x60",
+            'dbops_canary_timestamp_seconds{cluster="c"}': "0x60",
+        },
+        {'dbops_canary_timestamp_seconds{cluster="c"}': "0+60x60"},
+    ),
+    "DbopsNotificationsFail": (
+        "30m", {'dbops_notifications_total{cluster="c",channel="mail",result="failed"}': "0x10 3x50"},
+        {'dbops_notifications_total{cluster="c",channel="mail",result="failed"}': "3x60"},
+    ),
     "DbopsTextfileBroken": ("10m", {"node_textfile_scrape_error{}": "1x60"}, {"node_textfile_scrape_error{}": "0x60"}),
 }  # fmt: skip
 
@@ -178,6 +195,28 @@ def test_every_alert_fires_when_it_should_and_clears_when_it_should(tmp_path):
     promtool("test", "rules", file)
 
 
+def test_a_cluster_of_which_nothing_is_heard_fires_and_one_that_speaks_does_not(tmp_path):
+    """Its own series are gone with its host, so this rule is made of the inventory."""
+    template = ROOT / "roles" / "monitoring" / "templates" / "clusters.rules.yml.j2"
+    rules_file = tmp_path / "clusters.yml"
+    made = jinja2.Environment(trim_blocks=True, autoescape=False).from_string(template.read_text())  # as Ansible does
+    rules_file.write_text(made.render(monitoring_clusters=["c", "other"]))
+    promtool("check", "rules", rules_file)
+    firing = 'ALERTS{alertname="DbopsClusterAbsent", alertstate="firing"}'
+    labels = 'ALERTS{alertname="DbopsClusterAbsent", alertstate="firing", cluster="other", severity="critical"}'
+    case = {
+        "interval": "1m",
+        "input_series": [{"series": f'dbops_policy_info{{{K},instance="db1"}}', "values": "1x60"}],
+        "promql_expr_test": [
+            {"expr": firing, "eval_time": "30m", "exp_samples": [{"labels": labels, "value": 1}]},
+            {"expr": firing, "eval_time": "10m", "exp_samples": []},
+        ],
+    }
+    file = tmp_path / "test.yml"
+    file.write_text(yaml.safe_dump({"rule_files": [str(rules_file)], "evaluation_interval": "1m", "tests": [case]}))
+    promtool("test", "rules", file)
+
+
 def test_every_metric_and_label_in_a_rule_is_in_the_registry():
     outside = {"node_textfile_scrape_error"}
     recorded = {rule["record"] for rule in rules() if "record" in rule}
@@ -189,6 +228,8 @@ def test_every_metric_and_label_in_a_rule_is_in_the_registry():
             assert name in recorded
         known = {label for family in REGISTRY.values() for label in family.labels} | {"instance"}
         assert set(re.findall(r"\$labels\.(\w+)", text)) <= known
+        for labels, name in re.findall(r"by \(([^)]*)\) \((?:\w+ ?\()*(dbops_\w+)", rule["expr"]):
+            assert set(labels.split(", ")) <= set(REGISTRY[name].labels), (name, labels)
         for selector_of, inside in re.findall(r"(dbops_\w+)\{([^}]*)\}", rule["expr"]):
             assert set(re.findall(r"(\w+)\s*[=!]", inside)) <= set(REGISTRY[selector_of].labels)
     for rule in rules():
@@ -198,11 +239,14 @@ def test_every_metric_and_label_in_a_rule_is_in_the_registry():
 
 def test_promtool_accepts_the_metrics_and_nothing_is_outside_of_the_registry():
     seen = facts(
-        repository(backup(2), backup(26, type="incremental"), dump(3, "shop")),
+        repository(backup(2, rpo_s=12.5), backup(26, type="incremental"), dump(3, "shop")),
         repository(name='we"ird\\name'),
         methods=("physical", "logical"),
         databases=("shop",),
         policy={"min_window": "7d"},
+        server=server(canary_at=NOW),
+        canary=CanarySettings(enabled=True),
+        notifications={("mail", "sent"): 3, ("mail", "failed"): 0},
     )
     text = rendered(seen)
     promtool("check", "metrics", content=text)

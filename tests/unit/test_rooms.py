@@ -15,13 +15,14 @@ ENGINE = pathlib.Path(__file__).resolve().parents[2] / "plugins" / "module_utils
 
 # A room may import from floors below its own. docs/architecture.md draws the same.
 FLOORS = {
-    "errors": 0, "progress": 0,
+    "errors": 0, "progress": 0, "severity": 0,
     "schema": 1,
     "settings_retention": 1.2,
     "settings_encryption": 1.5, "settings_migrations": 1.5, "settings_repositories": 1.5, "settings_verify": 1.5,
     "settings_environment": 1.5, "settings_environment_file": 1.6, "settings_health": 1.5,
+    "settings_canary": 1.5, "settings_notifications": 1.5,
     "settings": 2,
-    "pg": 3, "store": 3, "codec": 3,
+    "pg": 3, "store": 3, "codec": 3, "notify": 3,
     "repo": 4, "migrate": 4, "seed": 4,
     "wal": 5,
     "backup": 6,

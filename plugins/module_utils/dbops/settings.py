@@ -16,11 +16,13 @@ from typing import Any, Optional
 
 from .errors import BadInput, NotFound, Unreachable
 from .schema import between, build, one_of, overlay
+from .settings_canary import CanarySettings
 from .settings_encryption import EncryptionSettings
 from .settings_environment import laid_in
 from .settings_environment_file import environment_of
 from .settings_health import HealthSettings
 from .settings_migrations import MigrationSettings
+from .settings_notifications import NotificationSettings
 from .settings_repositories import RepositorySettings
 from .settings_retention import RetentionSettings
 from .settings_verify import VerifySettings
@@ -178,6 +180,8 @@ class Settings:
     verify: VerifySettings = field(default_factory=VerifySettings)
     migrations: MigrationSettings = field(default_factory=MigrationSettings)
     health: HealthSettings = field(default_factory=HealthSettings)
+    canary: CanarySettings = field(default_factory=CanarySettings)
+    notifications: NotificationSettings = field(default_factory=NotificationSettings)
 
     def check(self) -> None:
         check_cluster(self.cluster)

@@ -9,8 +9,8 @@ import sys
 from collections.abc import Sequence
 from typing import Any
 
-from ..errors import DbopsError
-from ..health.check import check
+from ..errors import DbopsError, Unreachable
+from ..health.check import check, tested
 from ..health.finding import Finding, Severity, ordered, worst
 from ..health.render import nagios, sentence
 from .door import Answer, Door, given
@@ -30,6 +30,8 @@ def add(verbs: Any, common: argparse.ArgumentParser) -> None:
     parser.add_argument("--verbose", "-v", action="store_true", help="show what is in order too")
     parser.add_argument("--nagios", action="store_true", help="one line with perfdata, details below")
     parser.add_argument("--deep", action="store_true", help="read the newest backup to its last byte")
+    parser.add_argument("--notify", action="store_true", help="send what is due to the settings' notification channels")
+    parser.add_argument("--test-notify", action="store_true", help="send a test message to each channel, check nothing")
     parser.add_argument("--max-age", metavar="AGE", help="instead of health.max_age")
     parser.add_argument("--no-color", action="store_true", help="no colours on a terminal either")
     parser.set_defaults(verb=run)
@@ -37,8 +39,11 @@ def add(verbs: Any, common: argparse.ArgumentParser) -> None:
 
 def run(door: Door) -> Answer:
     args = door.args
+    if args.test_notify:
+        return _test(door)
     try:
-        data, facts, findings = check(door.settings(health=given(max_age=args.max_age)), deep=args.deep)
+        settings = door.settings(health=given(max_age=args.max_age))
+        data, facts, findings = check(settings, deep=args.deep, notify=args.notify)
     except DbopsError as error:  # a monitor must not take our own exit codes for its own
         data = {"failed": True, "msg": error.message, "hint": error.hint, "error_code": error.error_code}
         return Answer(data, f"DBOPS UNKNOWN - {clean(error)}", Severity.UNKNOWN.exit_code)
@@ -48,6 +53,15 @@ def run(door: Door) -> Answer:
         coloured = sys.stdout.isatty() and not args.no_color and "NO_COLOR" not in os.environ
         text = _text(facts.cluster, findings, verbose=args.verbose, coloured=coloured)
     return Answer(data, text, worst(findings).exit_code)
+
+
+def _test(door: Door) -> Answer:
+    """Not a check: its code says whether every channel took the message."""
+    data = tested(door.settings())
+    rows = [(item["result"].upper(), item["channel"], item["message"]) for item in data["notifications"]]
+    lines = table(("", "CHANNEL", "BECAUSE"), rows).splitlines() if rows else []
+    failed = any(item["result"] != "sent" for item in data["notifications"]) or not rows
+    return Answer(data, "\n".join([*lines, clean(data["msg"])]), Unreachable.exit_code if failed else 0)
 
 
 def _text(cluster: str, findings: Sequence[Finding], *, verbose: bool, coloured: bool) -> str:

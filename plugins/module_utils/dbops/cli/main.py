@@ -18,6 +18,7 @@ from ..errors import BadInput, DbopsError, ToolFailed, Unreachable
 from . import (
     adopt,
     backup,
+    canary,
     check,
     config,
     expire,
@@ -103,6 +104,7 @@ def _parser() -> argparse.ArgumentParser:
         scrub,
         check,
         metrics,
+        canary,
         restore_point,
         adopt,
         wal,

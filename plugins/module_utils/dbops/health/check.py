@@ -1,23 +1,60 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The use case: gather, judge, render."""
+"""The use case: gather, judge, render, and tell whoever is to know."""
 
 from __future__ import annotations
 
+import socket
+from collections.abc import Sequence
 from datetime import datetime
 from typing import Any, Optional
 
+from ..notify.due import Problem, Report
+from ..notify.tell import tell, test
 from ..settings import Settings
 from .checks import judge
 from .facts import Facts
-from .finding import Finding
+from .finding import Finding, Severity, ordered, worst
 from .gather import gather
-from .render import as_dict
+from .render import as_dict, sentence
 
 
 def check(
-    settings: Settings, *, deep: bool = False, now: Optional[datetime] = None
+    settings: Settings, *, deep: bool = False, notify: bool = False, now: Optional[datetime] = None
 ) -> tuple[dict[str, Any], Facts, list[Finding]]:
-    """The result as every door returns it, with the facts and findings that it was made of."""
+    """The result as every door returns it, with the facts and findings that it was made of.
+
+    `notify` sends what is due; whether that works is told in the result, and changes nothing else of it.
+    """
     facts = gather(settings, deep=deep, now=now)
     findings = judge(facts)
-    return as_dict(facts, findings), facts, findings
+    result = as_dict(facts, findings)
+    if notify:
+        outcome = tell(settings, report(facts, findings))
+        result["notifications"] = outcome.describe()
+        result["warnings"] += outcome.warnings
+    return result, facts, findings
+
+
+def tested(settings: Settings) -> dict[str, Any]:
+    """A test message through every channel, instead of a check."""
+    outcome = test(settings)
+    sent = sum(item.result == "sent" for item in outcome.deliveries)
+    msg = f"{sent} of {len(outcome.deliveries)} channels of {settings.cluster} took a test message."
+    return {"changed": False, "msg": msg, "notifications": outcome.describe(), "warnings": list(outcome.warnings)}
+
+
+def report(facts: Facts, findings: Sequence[Finding]) -> Report:
+    """As people are told: what is not in order, the worst first. A check of several parts is its worst one."""
+    problems: dict[str, Problem] = {}
+    for item in ordered(findings):
+        if item.severity is not Severity.OK:
+            problem = Problem(item.check, item.subject, item.severity, item.message, item.hint)
+            problems.setdefault(problem.key, problem)
+    return Report(
+        cluster=facts.cluster,
+        seen=facts.seen,
+        severity=worst(findings),
+        sentence=sentence(facts.cluster, findings),
+        problems=tuple(problems.values()),
+        host=socket.gethostname(),
+    )

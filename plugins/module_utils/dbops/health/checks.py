@@ -264,12 +264,28 @@ def _server(facts: Facts) -> Iterator[Finding]:
         yield Finding("restart_pending", "server", WARNING, message, "Restart it when it suits you.")
     else:
         yield Finding("restart_pending", "server", OK, "No setting waits for a restart.")
+    yield from _canary(facts, server)
     bad = {name: count for name, count in server.checksum_failures.items() if count}
     if bad:
         message = f"Page checksums failed in {', '.join(f'{name} ({count})' for name, count in sorted(bad.items()))}."
         hint = "Run pg_amcheck there; look at the disk; be ready to restore."
         yield Finding("page_checksums", "server", CRITICAL, message, hint)
     yield from _room("pg_wal_room", "server", server.wal_free_bytes, server.wal_total_bytes, facts)
+
+
+def _canary(facts: Facts, server: Server) -> Iterator[Finding]:
+    """Whether somebody still writes it; a standby shows what its primary wrote."""
+    if not facts.canary.enabled:
+        return
+    hint = "Run dbops canary every minute on the primary: see docs/monitoring.md."
+    if server.canary_at is None:
+        yield Finding("canary", "server", WARNING, "The canary was never written.", hint)
+        return
+    age = max(0.0, (facts.seen - server.canary_at).total_seconds())
+    good = age <= facts.canary.max_age_s
+    measure = Measure("canary_age", int(age), "s", warning=str(facts.canary.max_age_s))
+    message = f"The canary was written {duration(age)} ago" + ("." if good else f", more than {facts.canary.max_age}.")
+    yield Finding("canary", "server", OK if good else WARNING, message, "" if good else hint, measure)
 
 
 def _archiver(facts: Facts, server: Server) -> Iterator[Finding]:

@@ -3,10 +3,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Optional
 
+from ..settings_canary import CanarySettings
 from ..settings_health import HealthSettings
 
 
@@ -33,6 +35,7 @@ class Backup:
     last_verified_at: Optional[datetime] = None
     last_words: str = ""
     held: bool = False
+    rpo_s: Optional[float] = None  # measured by the newest verification that found a canary
 
     @property
     def valid(self) -> bool:
@@ -111,6 +114,7 @@ class Server:
     checksum_failures: dict[str, int] = field(default_factory=dict)
     wal_free_bytes: Optional[int] = None
     wal_total_bytes: Optional[int] = None
+    canary_at: Optional[datetime] = None  # its last write; None: there is none
 
 
 @dataclass(frozen=True)
@@ -127,3 +131,6 @@ class Facts:
     server_error: str
     agent_version: Optional[str]
     tool_version: str
+    canary: CanarySettings = field(default_factory=CanarySettings)
+    # deliveries so far, by channel and result (sent, failed)
+    notifications: Mapping[tuple[str, str], int] = field(default_factory=dict)

@@ -12,6 +12,7 @@ from typing import Any, Optional
 
 from .. import __version__
 from ..errors import DbopsError, NoKey, NotFound
+from ..notify.state import counts
 from ..progress import Silent
 from ..repo import layout
 from ..repo.coverage import Window, window_of
@@ -44,7 +45,16 @@ def gather(settings: Settings, *, deep: bool = False, now: Optional[datetime] = 
         server_error=seen.error,
         agent_version=_agent_version(AGENT),
         tool_version=__version__,
+        canary=settings.canary,
+        notifications=_notifications(settings),
     )
+
+
+def _notifications(settings: Settings) -> dict[tuple[str, str], int]:
+    """Of the channels that are configured, 0 included: an increase needs something before it."""
+    known = counts(settings.state_path)
+    names = [channel.name for channel in settings.notifications.channels]
+    return {(name, result): known.get((name, result), 0) for name in names for result in ("sent", "failed")}
 
 
 def _repository(settings: Settings, item: RepositorySettings, seen: Seen, *, deep: bool) -> Repository:
@@ -79,8 +89,10 @@ def _repository(settings: Settings, item: RepositorySettings, seen: Seen, *, dee
 def _backups(
     catalog: Catalog, sizes: dict[str, int], proofs: Iterable[dict[str, Any]], cluster: str
 ) -> Iterable[Backup]:
+    proofs = list(proofs)
     chains = Chains(catalog)
     last = {proof["label"]: proof for proof in proofs}
+    measured = {proof["label"]: proof["rpo"]["seconds"] for proof in proofs if proof.get("rpo")}
     for entry in catalog.entries:
         record = entry.record
         proof = last.get(record.label, {})
@@ -104,6 +116,7 @@ def _backups(
             last_verified_at=from_iso(proof["finished"]) if proof else None,
             last_words=_first_words(proof),
             held=entry.held is not None,
+            rpo_s=measured.get(record.label),
         )
 
 

@@ -81,6 +81,8 @@ def samples(facts: Facts, findings: Sequence[Finding]) -> Iterator[Sample]:
     cluster = facts.cluster
     yield Sample("dbops_build_info", (cluster, facts.tool_version), 1)
     yield Sample("dbops_slo_rpo_target_seconds", (cluster,), facts.policy.rpo_s)
+    if facts.canary.enabled:
+        yield Sample("dbops_policy_canary_max_age_seconds", (cluster,), facts.canary.max_age_s)
     for repository in facts.repositories:
         yield from _policy(facts, repository)
         yield from _probes(facts, repository)
@@ -88,6 +90,8 @@ def samples(facts: Facts, findings: Sequence[Finding]) -> Iterator[Sample]:
             yield from _repository(facts, repository)
     yield from _server(facts)
     yield from _checks(facts, findings)
+    for (channel, result), number in sorted(facts.notifications.items()):
+        yield Sample("dbops_notifications_total", (cluster, channel, result), number)
 
 
 def _policy(facts: Facts, repository: Repository) -> Iterator[Sample]:
@@ -99,7 +103,10 @@ def _policy(facts: Facts, repository: Repository) -> Iterator[Sample]:
         yield Sample("dbops_policy_min_size_bytes", key, policy.min_size_bytes)
         yield Sample("dbops_policy_min_backups", key, policy.min_count)
         yield Sample("dbops_policy_max_unproven_seconds", key, policy.max_unproven_s)
-    if policy.min_window_s is not None and wants_archiving(facts, repository.wal):
+    if not wants_archiving(facts, repository.wal):
+        return
+    yield Sample("dbops_policy_archiving_info", (facts.cluster, repository.name), 1)
+    if policy.min_window_s is not None:
         yield Sample("dbops_policy_min_window_seconds", (facts.cluster, repository.name), policy.min_window_s)
 
 
@@ -159,6 +166,8 @@ def _backups(key: tuple[str, ...], backups: list[Backup]) -> Iterator[Sample]:
     looked = [backup for backup in backups if backup.last_verified_at]
     if looked:
         last = max(looked, key=lambda backup: backup.last_verified_at or backup.stopped)
+        if last.rpo_s is not None:
+            yield Sample("dbops_verify_rpo_seconds", key, last.rpo_s)
         yield Sample("dbops_backup_last_verify_success", key, int(last.last_verdict != "fail"))
 
 
@@ -183,6 +192,8 @@ def _server(facts: Facts) -> Iterator[Sample]:
     if server is None:
         return
     yield Sample("dbops_wal_archive_failures_total", (facts.cluster,), server.failed_count)
+    if server.canary_at is not None:
+        yield Sample("dbops_canary_timestamp_seconds", (facts.cluster,), _stamp(server.canary_at))
     if server.wal_free_bytes is not None and server.wal_total_bytes is not None:
         yield Sample("dbops_pg_wal_free_bytes", (facts.cluster,), server.wal_free_bytes)
         yield Sample("dbops_pg_wal_size_bytes", (facts.cluster,), server.wal_total_bytes)

@@ -28,6 +28,7 @@ _FAMILIES = (
     Family("dbops_policy_min_backups", "gauge", K, "The least healthy number of valid backups."),
     Family("dbops_policy_min_window_seconds", "gauge", R, "How far back recovery must reach."),
     Family("dbops_policy_max_unproven_seconds", "gauge", K, "The longest healthy time since a verification passed."),
+    Family("dbops_policy_archiving_info", "gauge", R, "1 where WAL must be archived."),
     Family("dbops_slo_rpo_target_seconds", "gauge", ("cluster",), "The greatest healthy age of an unarchived commit."),
     Family("dbops_backup_last_success_timestamp_seconds", "gauge", K, "When the newest valid backup ended."),
     Family("dbops_backup_oldest_timestamp_seconds", "gauge", K, "When the oldest valid backup ended."),
@@ -56,10 +57,14 @@ _FAMILIES = (
     Family("dbops_pg_wal_free_bytes", "gauge", ("cluster",), "What is free where pg_wal lies."),
     Family("dbops_pg_wal_size_bytes", "gauge", ("cluster",), "The size of the file system where pg_wal lies."),
     Family("dbops_pg_checksum_failures_total", "counter", ("cluster", "database"), "Page checksum failures."),
+    Family("dbops_canary_timestamp_seconds", "gauge", ("cluster",), "When the canary was written last."),
+    Family("dbops_policy_canary_max_age_seconds", "gauge", ("cluster",), "The greatest healthy age of the canary."),
+    Family("dbops_verify_rpo_seconds", "gauge", K, "What would have been lost at the last verification."),
     Family("dbops_check_success", "gauge", ("cluster", "check", "subject"), "1 when passed, 0 when not or not run."),
     Family("dbops_check_severity", "gauge", ("cluster",), "The worst finding: 0 OK, 1 WARNING, 2 UNKNOWN, 3 CRITICAL."),
     Family("dbops_check_run_timestamp_seconds", "gauge", ("cluster",), "When the checks ran."),
     Family("dbops_collector_success", "gauge", ("cluster", "collector"), "1 when the collector could look."),
+    Family("dbops_notifications_total", "counter", ("cluster", "channel", "result"), "Deliveries, sent and failed."),
     Family("dbops_build_info", "gauge", ("cluster", "version"), "What runs."),
 )
 REGISTRY = {family.name: family for family in _FAMILIES}

@@ -29,6 +29,7 @@ def as_dict(facts: Facts, findings: Sequence[Finding]) -> dict[str, Any]:
             "counts": {item.value: sum(found.severity is item for found in findings) for item in Severity},
             "findings": [found.describe() for found in findings],
         },
+        "notifications": [],
         "warnings": [],
     }
 

@@ -10,6 +10,7 @@ from datetime import datetime
 from typing import Any, Optional
 
 from ..errors import DbopsError
+from ..pg.canary import last_seen
 from ..pg.connection import Connection, connected, located
 from ..pg.osuser import cluster_identity
 from ..pg.tools import Tools, find_tools
@@ -139,6 +140,7 @@ def _asked(session: Connection, settings: Settings) -> Seen:
         checksum_failures=failures,
         wal_free_bytes=usage.free if usage else None,
         wal_total_bytes=usage.total if usage else None,
+        canary_at=_canary(settings, session),
     )
     return Seen(
         server,
@@ -148,6 +150,11 @@ def _asked(session: Connection, settings: Settings) -> Seen:
         wal_directory=wal_directory if local else None,
         tools=_tools(settings, row["version_num"] // 10000) if local else None,
     )
+
+
+def _canary(settings: Settings, session: Connection) -> Optional[datetime]:
+    found = last_seen(settings, session, settings.connection.login_db) if settings.canary.enabled else None
+    return found.at if found else None
 
 
 def _is_local(settings: Settings) -> bool:

@@ -121,10 +121,10 @@ class Connection:
             names = [column.name for column in cursor.description]
             return [dict(zip(names, row)) for row in cursor.fetchall()]
 
-    def row(self, query: str, parameters: Sequence[Any] = ()) -> dict[str, Any]:
+    def row(self, query: str, parameters: Parameters = ()) -> dict[str, Any]:
         return self.rows(query, parameters)[0]
 
-    def value(self, query: str, parameters: Sequence[Any] = ()) -> Any:
+    def value(self, query: str, parameters: Parameters = ()) -> Any:
         return next(iter(self.row(query, parameters).values()))
 
     def run(self, statement: str, parameters: Sequence[Any] = ()) -> None:

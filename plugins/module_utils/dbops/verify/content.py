@@ -5,18 +5,22 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from typing import Any
+from datetime import datetime
+from typing import Any, Optional
 
 from ..errors import Corrupt, DbopsError
+from ..pg import canary
 from ..pg.databases import identifier
 from ..pg.tables import count_rows, dumped_tables
-from ..repo.record import BackupRecord
+from ..progress import duration
+from ..repo.record import BackupRecord, iso
 from ..repo.repository import Repository
 from ..settings_verify import Assertion
 from .scratch import Scratch
 from .verdict import Finding, failed, of_error, passed, unknown
 
 _SHOWN = 10
+_CLOCKS_S = 300  # by as much the clocks of two hosts may differ
 
 # Whoever is named by the catalogs as owner, member or grantee must exist.
 _STRANGERS = """
@@ -202,6 +206,28 @@ class Content:
                 counts.update({f"{database}: {name}": rows for name, rows in found.rows.items()})
         total = sum(counts.values())
         return passed(f"{len(counts)} tables with {total} rows can be read.", tables=len(counts), rows=total)
+
+    def canary(self, database: str, now: datetime, *, not_after: Optional[datetime]) -> Finding:
+        """The row that is written every minute, and how old it is; it cannot be of after the recovery's target."""
+        found = None
+        if database in self.databases:
+            with self._in(database) as session:
+                found = canary.read(session)
+        if found is None:
+            return unknown(
+                f"There is no canary in {database!r} at this point.",
+                "Was it set up later? Run dbops canary every minute, and take a new backup.",
+            )
+        age_s = round((now - found.at).total_seconds(), 3)
+        details = {"number": found.number, "at": iso(found.at), "age_s": age_s}
+        if not_after is not None and found.at > not_after:
+            return failed(f"Canary {found.number} is of {iso(found.at)}, after the target.", "", **details)
+        if age_s < -_CLOCKS_S:
+            return unknown(
+                f"Canary {found.number} is of {iso(found.at)}, which is still to come.", "Set the clocks right."
+            )
+        words = f"Canary {found.number} is of {iso(found.at)}, {duration(max(0.0, age_s))} before this verification."
+        return passed(words, **details)
 
     def assertion(self, assertion: Assertion) -> Finding:
         """The operator's own question."""

@@ -34,7 +34,7 @@ def climb(plan: VerifyPlan, scratch: Scratch, ladder: Ladder, facts: dict[str, A
         loaded = _load(plan, scratch, ladder, progress)
     if loaded:
         with ladder.timed(phases, "checks_s"):
-            look(plan, scratch, ladder, tools, _SUPERUSER, structure=False)
+            look(plan, scratch, ladder, tools, _SUPERUSER, facts, structure=False)
 
 
 def _read_the_rest(plan: VerifyPlan) -> Finding:

@@ -8,15 +8,19 @@ reached → structure → content → the operator's assertions → at last, sto
 from __future__ import annotations
 
 import json
+from datetime import datetime
 from typing import Any, Optional
 
 from ..errors import Corrupt, DbopsError, ToolFailed
 from ..pg import control
+from ..pg.canary import database_of
 from ..pg.tools import Tools, find_tools
 from ..progress import Progress
+from ..repo.record import iso
 from ..restore import physical
 from ..restore.select import moment
 from .content import Content, inventory_of
+from .live import compared
 from .plan import VerifyPlan
 from .scratch import Scratch
 from .structure import amcheck, page_checksums, read_everything
@@ -59,17 +63,30 @@ def climb(plan: VerifyPlan, scratch: Scratch, ladder: Ladder, facts: dict[str, A
     if superuser is None:
         return
     with ladder.timed(phases, "checks_s"):
-        look(plan, scratch, ladder, tools, superuser, structure=True)
+        look(plan, scratch, ladder, tools, superuser, facts, structure=True)
         if plan.request.asks("structure") and not plan.request.keep:
             ladder.check("structure", "page checksums", lambda: page_checksums(tools, scratch.data))
 
 
-def look(plan: VerifyPlan, scratch: Scratch, ladder: Ladder, tools: Tools, superuser: str, *, structure: bool) -> None:
+def look(
+    plan: VerifyPlan,
+    scratch: Scratch,
+    ladder: Ladder,
+    tools: Tools,
+    superuser: str,
+    facts: dict[str, Any],
+    *,
+    structure: bool,
+) -> None:
     """What a running scratch instance can be asked, dumps and physical backups alike."""
     noted = inventory_of(plan.repository, plan.record)
     content = Content(scratch, superuser, noted, as_noted=plan.at_the_backups_end)
     if plan.request.asks("content"):  # before amcheck adds itself to every database
         ladder.check("content", "extensions", content.extensions)
+        if "live" in facts:
+            ladder.check("content", "rows as on the primary", lambda: compared(scratch, superuser, facts["live"]))
+        if plan.settings.canary.enabled:
+            _look_for_the_canary(plan, content, ladder, facts)
     if plan.request.asks("structure") and structure:
         ladder.check("structure", "heaps and indexes", lambda: amcheck(tools, scratch, superuser))
         ladder.check(
@@ -87,6 +104,16 @@ def look(plan: VerifyPlan, scratch: Scratch, ladder: Ladder, tools: Tools, super
     if plan.request.asks("assertions"):
         for assertion in plan.settings.verify.assertions:
             ladder.check("assertions", assertion.name, lambda item=assertion: content.assertion(item))  # type: ignore[misc]
+
+
+def _look_for_the_canary(plan: VerifyPlan, content: Content, ladder: Ladder, facts: dict[str, Any]) -> None:
+    """Its age at the end of everything is the RPO, measured: what would be gone had the cluster been lost just now."""
+    target = plan.recovery.time if plan.recovery and plan.recovery.kind == "time" else None
+    begun: datetime = facts["begun"]
+    ladder.check("content", "canary", lambda: content.canary(database_of(plan.settings), begun, not_after=target))
+    details = ladder.checks[-1].details
+    if plan.request.target == "end" and "age_s" in details:
+        facts["rpo"] = {"seconds": details["age_s"], "canary_at": details["at"], "measured_at": iso(begun)}
 
 
 def _read_the_rest(plan: VerifyPlan) -> Finding:

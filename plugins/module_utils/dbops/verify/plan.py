@@ -26,14 +26,16 @@ from .scratch import require_room
 from .verdict import LEVELS, Finding, Verdict, failed, passed
 
 CHOICES = ("latest", "oldest_unverified", "random")
-TARGETS = ("end", "backup", "random")
+LIVE = "live"
+TARGETS = ("end", "backup", "random", LIVE)
 _ROOM = 256 << 20  # for what a server writes besides the data: its WAL, the log, amcheck's sorts
 
 
 @dataclass(frozen=True)
 class Request:
     """`backup`: a label, or one of CHOICES. `target`: one of TARGETS, or an instant; `end` is that of the archived WAL,
-    or the backup's own where no WAL is archived. `until`: the level to stop after."""
+    or the backup's own where no WAL is archived; `live` is a restore point that is made now on the running primary,
+    with its rows counted there. `until`: the level to stop after."""
 
     backup: str = "latest"
     target: str = "end"
@@ -87,6 +89,8 @@ class VerifyPlan:
 
     def preview(self) -> dict[str, Any]:
         where = "its own end" if self.recovery is None else str(self.recovery)
+        if self.request.target == LIVE:
+            where = "a restore point that is made on the running primary, whose rows are counted"
         return {
             "changed": True,
             "msg": f"Would restore {self.record.label} below {self.root}, recover it to {where}, look at it, "
@@ -163,7 +167,7 @@ def _recovery(
         )
     line, interval = found
     wal = continuous(interval)
-    if request.target == "end" or (request.target == "random" and interval.broken_by):
+    if request.target in ("end", LIVE) or (request.target == "random" and interval.broken_by):
         return Target("latest", timeline=str(line.timeline)), wal
     if request.target != "random":
         return Target("time", request.target, timeline=str(line.timeline)), wal

@@ -14,12 +14,13 @@ from typing import Any, Optional
 
 from .. import __version__
 from ..errors import BadInput, DbopsError, NotFound
+from ..notify.tell import tell_verified
 from ..pg.osuser import current_identity
 from ..progress import Progress
 from ..repo.proofs import write_proof
 from ..repo.record import iso
 from ..settings import Settings
-from . import logical, physical
+from . import live, logical, physical
 from .estimate import rto_estimate, throughput
 from .plan import Request, VerifyPlan, plan
 from .scratch import Scratch, remove, scratch, sweep
@@ -51,6 +52,8 @@ def run(planned: VerifyPlan, progress: Progress) -> dict[str, Any]:
     swept = sweep(planned.root, progress)
     cleanup = {"verdict": Verdict.PASS.value, "message": "The scratch is removed.", "swept": swept}
     kept: Optional[Scratch] = None
+    planned, counted = live.aim(planned, ladder)
+    facts.update(counted, begun=begun)
     with scratch(planned.settings, planned.root, planned.identity, planned.record.label) as place:
         try:
             _climb(planned, place, ladder, facts, progress)
@@ -68,6 +71,8 @@ def run(planned: VerifyPlan, progress: Progress) -> dict[str, Any]:
         proof["proof"] = write_proof(planned.repository, planned.record.label, finished, proof)
     except DbopsError as error:
         warnings.append(f"The proof could not be written: {error.message}")
+    if ladder.verdict is Verdict.PASS:
+        warnings += tell_verified(planned.settings).warnings
     if kept is not None:
         proof["instance"] = {"socket_directory": kept.sockets, "port": kept.port, "data_directory": kept.data}
     return {
@@ -79,6 +84,8 @@ def run(planned: VerifyPlan, progress: Progress) -> dict[str, Any]:
 
 
 def _climb(planned: VerifyPlan, place: Scratch, ladder: Ladder, facts: dict[str, Any], progress: Progress) -> None:
+    if ladder.verdict is not Verdict.PASS and ladder.checks:  # the target itself could not be made
+        return
     how = physical.climb if planned.record.method == "physical" else logical.climb
     try:
         how(planned, place, ladder, facts, progress)
@@ -121,6 +128,7 @@ def _proof(
         "target": "the backup's own end" if planned.recovery is None else str(planned.recovery),
         "recovery": restored.get("recovery"),
         "checks": [check.describe() for check in ladder.checks],
+        "rpo": facts.get("rpo"),
         "phases": phases,
         "restored_bytes": restored.get("restored_bytes") or record.database_bytes,
         "throughput_bytes_per_s": throughput(restored.get("restored_bytes") or record.database_bytes, phases),
@@ -161,7 +169,7 @@ def _without_plan(settings: Settings, request: Request, error: DbopsError, begun
             "chain": [], "system_identifier": None, "postgres_version": None, "verdict": finding.verdict.value,
             "level": None, "restore": {"verdict": finding.verdict.value}, "validation": nothing,
             "cleanup": {"verdict": Verdict.PASS.value, "message": "Nothing was made.", "swept": []},
-            "target": request.target, "recovery": None, "checks": [check.describe()], "phases": {},
+            "target": request.target, "recovery": None, "checks": [check.describe()], "rpo": None, "phases": {},
             "restored_bytes": None, "throughput_bytes_per_s": None, "rto_estimate": None, "started": iso(begun),
             "finished": now, "host": socket.gethostname(), "by": current_identity().name,
             "tool_version": __version__, "proof": None,

@@ -60,9 +60,9 @@ def plan(settings: Settings, name: str) -> PointPlan:
     """Refused for a name that was used before: PostgreSQL would stop at the first one of that name."""
     check_name(name)
     server = look(settings.connection, settings.host)
-    _require_archiving(server)
+    require_archiving(server)
     with connected(server.connection, server.identity) as session:
-        _require_rights(session, server)
+        require_rights(session, server)
     archives = tuple(Targets(settings, server.system_identifier).required)
     _require_unused(name, archives)
     return PointPlan(name, server, archives)
@@ -77,8 +77,9 @@ def create(settings: Settings, name: str, *, wait_s: int = 60, by: str = "") -> 
             locks.enter_context(archive.repository.store.lock(f"{settings.cluster}/restore-point"))
         _require_unused(name, archives)  # once more: now nobody else can make it
         with connected(server.connection, server.identity) as session:
-            point, segment = _make(session, name, server, by)
-        _wait(point, segment, archives, wait_s, server)
+            point = make(session, name, server, by)
+            segment = switch(session, point)
+        wait_until_archived(point, segment, archives, wait_s, server)
         for archive in archives:
             write_point(archive.repository, point)
     return {
@@ -98,7 +99,7 @@ def check_name(name: str) -> None:
         raise BadInput(f"{name!r} cannot be a restore point's name.", hint="Use 1 to 63 bytes of printable text.")
 
 
-def _require_archiving(server: Server) -> None:
+def require_archiving(server: Server) -> None:
     if server.in_recovery:
         raise Refused("A standby cannot make a restore point.", hint="Make it on the primary.")
     if server.settings["archive_mode"] == "off":
@@ -118,7 +119,7 @@ def _require_unused(name: str, archives: Sequence[WalArchive]) -> None:
                 )
 
 
-def _require_rights(session: Connection, server: Server) -> None:
+def require_rights(session: Connection, server: Server) -> None:
     """Both of them, before the first is used: a point whose WAL cannot be finished is of no use."""
     lacking = [
         name
@@ -134,16 +135,24 @@ def _require_rights(session: Connection, server: Server) -> None:
         )
 
 
-def _make(session: Connection, name: str, server: Server, by: str) -> tuple[RestorePoint, WalName]:
+def make(session: Connection, name: str, server: Server, by: str) -> RestorePoint:
+    """The point alone. Nothing is promised of it until its WAL is archived."""
     row = session.row(_MAKE, (name,))
-    session.run("select pg_switch_wal()")
-    segment = wal_name(row["file"])
+    timeline = wal_name(row["file"]).timeline
     moment: datetime = row["moment"]
-    point = RestorePoint(name, server.system_identifier, segment.timeline, lsn_to_int(row["lsn"]), moment, by)
-    return point, segment
+    return RestorePoint(name, server.system_identifier, timeline, lsn_to_int(row["lsn"]), moment, by)
 
 
-def _wait(point: RestorePoint, segment: WalName, archives: Sequence[WalArchive], wait_s: int, server: Server) -> None:
+def switch(session: Connection, point: RestorePoint) -> WalName:
+    """Finish the point's segment, so that it is archived now; its name."""
+    name = wal_name(session.value("select pg_walfile_name(%s::pg_lsn)", (int_to_lsn(point.position),)))
+    session.run("select pg_switch_wal()")
+    return name
+
+
+def wait_until_archived(
+    point: RestorePoint, segment: WalName, archives: Sequence[WalArchive], wait_s: int, server: Server
+) -> None:
     """Return when the archived WAL itself shows the point, in each repository."""
     until = time.monotonic() + wait_s
     for archive in archives:
