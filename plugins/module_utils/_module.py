@@ -84,6 +84,10 @@ ENCRYPTION: dict[str, Any] = {
         },
     },
 }
+# The engine's report formats (migrate/report.py), each with a file.
+REPORTS: dict[str, Any] = {
+    "reports": {"type": "dict", "options": {form: {"type": "path"} for form in ("json", "junit", "sarif", "github")}},
+}
 COMPRESSION: dict[str, Any] = {
     "compression": {
         "type": "dict",
@@ -112,6 +116,10 @@ class DbopsModule:
     def given(self, *names: str) -> dict[str, Any]:
         """Those of the named options that the task sets."""
         return {name: self.params[name] for name in names if self.params.get(name) is not None}
+
+    def reports(self) -> dict[str, str]:
+        """The report formats that the task names a file for."""
+        return _without_none(self.params.get("reports") or {})
 
     @contextlib.contextmanager
     def session(self, **sections: Mapping[str, Any]) -> Iterator[tuple[Settings, Silent]]:

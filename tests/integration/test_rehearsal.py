@@ -4,8 +4,11 @@
 from __future__ import annotations
 
 import getpass
+import json
 import re
 import shutil
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -13,8 +16,11 @@ import pytest
 
 from ansible_collections.dbops.postgres.plugins.module_utils.dbops.errors import DbopsError
 from ansible_collections.dbops.postgres.plugins.module_utils.dbops.migrate import doctor, rehearse, run
-from ansible_collections.dbops.postgres.plugins.module_utils.dbops.migrate.matrix import Budgets
+from ansible_collections.dbops.postgres.plugins.module_utils.dbops.migrate.bench import Bench
+from ansible_collections.dbops.postgres.plugins.module_utils.dbops.migrate.finding import Budgets
+from ansible_collections.dbops.postgres.plugins.module_utils.dbops.pg import osuser, scratch
 from ansible_collections.dbops.postgres.plugins.module_utils.dbops.progress import Silent
+from tests.support.module_runs import run_module
 from tests.support.servers import PgServer, Templates, embedded, kill_below
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -144,3 +150,62 @@ def test_a_failing_file_is_told_once_for_each_way_in_which_it_fails(server):
     report = rehearsed(server, CORPUS / "syntax_error/migrations")
     assert not report["passed"]
     assert len([line for line in told(report) if "syntax error" in line]) == 1
+
+
+def module_options(server: PgServer, directory: Path) -> dict:
+    section = server.engine_mapping(None)
+    return {
+        "cluster": "main",
+        "path": str(directory),
+        "os_user": getpass.getuser(),
+        "on_server": True,
+        **section["connection"],
+    }
+
+
+def test_the_module_fails_for_what_it_found_returns_it_and_writes_the_reports(server, tmp_path):
+    options = module_options(server, CORPUS / "name_taken/migrations")
+    reports = {form: str(tmp_path / form) for form in ("json", "junit", "sarif", "github")}
+    planned = run_module("pg_migration_test", check=True, reports=reports, **options)
+    assert [item["chosen"] for item in planned["rehearsal"]["versions"]] == [True] * 3
+    assert not any(Path(path).exists() for path in reports.values())
+    found = run_module("pg_migration_test", reports=reports, only=3, **options)
+    assert (found["failed"], found["error_code"]) == (True, "migrations_failed")
+    assert [item["down"] for item in found["rehearsal"]["versions"]] == [None, None, "different"]
+    assert json.loads((tmp_path / "json").read_text()) == found["rehearsal"]["findings"]
+    assert all(Path(path).stat().st_size for path in reports.values())
+    told_only = run_module("pg_migration_test", fail_on_findings=False, **options)
+    assert not told_only["failed"]
+    assert not told_only["changed"]
+    assert not told_only["rehearsal"]["passed"]
+
+
+def test_clean_drops_what_killed_rehearsals_left_and_nothing_of_a_living_one(server):
+    settings = settings_for(server, CORPUS / "clean/migrations")
+    server.sql("create database dbops_rehearsal_0badcafe_7")
+    server.sql("create database dbops_rehearsal_of_mine")
+    living = Bench(settings.connection, osuser.current_identity())
+    kept = living.create()
+    rehearsed(server, CORPUS / "clean/migrations", clean=True)
+    left = {name for (name,) in server.sql("select datname from pg_database where datname like 'dbops_rehearsal%%'")}
+    assert left == {kept, "dbops_rehearsal_of_mine"}
+    living.clear()
+    server.sql("drop database dbops_rehearsal_of_mine")
+
+
+def test_the_throwaway_server_of_a_killed_run_is_stopped_and_removed_by_the_next(server):
+    code = (
+        "import os, signal\n"
+        "from ansible_collections.dbops.postgres.plugins.module_utils.dbops.pg import osuser, scratch\n"
+        f"identity = osuser.cluster_identity({server.os_user.name!r}, None)\n"
+        f"with scratch.scratch_server(identity, bin_dir={str(server.installation.bin_dir)!r}) as (connection, _who):\n"
+        "    print(connection.login_unix_socket, flush=True)\n"
+        "    os.kill(os.getpid(), signal.SIGKILL)\n"
+    )
+    died = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT, check=False)
+    base = Path(died.stdout.strip()).parent
+    assert (base / "data/postmaster.pid").exists(), died.stderr
+    pid = int((base / "data/postmaster.pid").read_text().splitlines()[0])
+    assert str(base) in scratch.sweep(str(base.parent), osuser.cluster_identity(server.os_user.name, None))
+    assert not base.exists()
+    assert not Path(f"/proc/{pid}").exists()

@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from ansible_collections.dbops.postgres.plugins.module_utils.dbops.migrate import lint, report
+from tests.support.module_runs import run_module
 
 ROOT = Path(__file__).resolve().parents[2]
 CORPUS = ROOT / "tests" / "fixtures" / "migrations"
@@ -135,3 +136,13 @@ def test_reports_carry_every_finding_into_their_formats(copy):
     )
     junit = report.written(findings, "junit", directory="x", suite="lint", cases=["1", "2"])
     assert 'tests="2" failures="1"' in junit
+
+
+def test_the_module_fails_for_an_error_unless_it_is_switched_off(copy, tmp_path):
+    options = {"cluster": "main", "path": str(copy)}
+    found = run_module("pg_migration_lint", reports={"sarif": str(tmp_path / "sarif")}, **options)
+    assert (found["failed"], found["error_code"]) == (True, "migrations_failed")
+    assert len(json.loads((tmp_path / "sarif").read_text())["runs"][0]["results"]) == len(found["lint"]["findings"])
+    errors = {item["check"]: "off" for item in found["lint"]["findings"] if item["severity"] == "error"}
+    assert not run_module("pg_migration_lint", severities=errors, **options)["failed"]
+    assert run_module("pg_migration_lint", severities={"no-such-rule": "off"}, **options)["error_code"] == "bad_input"

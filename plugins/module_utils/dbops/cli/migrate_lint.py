@@ -7,14 +7,12 @@ import argparse
 
 from ..errors import BadInput
 from ..migrate import lint
-from ..migrate.lint_rules import SEVERITIES
 from ..settings import Settings
 from .door import Answer, Door
 from .migrate_test import add_reports, findings_text, write_reports
 from .words import clean
 
 _ENGINES = ("ours", "syntax", "squawk")
-_SEVERITIES = ("error", "warning", "note", "off")
 
 
 def add(parser: argparse.ArgumentParser) -> None:
@@ -38,7 +36,7 @@ def run(door: Door, settings: Settings) -> Answer:
         naming_only=args.naming,
         since=args.since,
         baseline=None if args.write_baseline else args.baseline,
-        severities=dict(_severity(text) for text in args.severity),
+        severities=dict(lint.severity(*text.partition("=")[::2]) for text in args.severity),
         postgres=args.postgres,
     )
     if args.write_baseline and not args.baseline:
@@ -53,13 +51,3 @@ def run(door: Door, settings: Settings) -> Answer:
     extra = write_reports(args, found["findings"], found["directory"], "migration lint", found["files"])
     text = "\n".join([*findings_text(found["findings"]), clean(data["msg"])])
     return Answer(data, extra + text, code=0 if found["passed"] else 1)
-
-
-def _severity(text: str) -> tuple[str, str]:
-    rule, _sign, severity = text.partition("=")
-    if severity not in _SEVERITIES or not (rule in SEVERITIES or rule.startswith("squawk:")):
-        raise BadInput(
-            f"{text!r} is no severity of a rule.",
-            hint=f"Write RULE=SEVERITY, one of {', '.join(_SEVERITIES)}; rules: {', '.join(SEVERITIES)}, squawk:NAME.",
-        )
-    return rule, severity

@@ -6,9 +6,8 @@ from __future__ import annotations
 import argparse
 from typing import Any, Optional
 
-from ..errors import Unreachable
 from ..migrate import rehearse, report
-from ..migrate.matrix import Budgets
+from ..migrate.finding import Budgets
 from ..migrate.trace import LEVELS
 from ..progress import duration
 from ..settings import Settings
@@ -27,6 +26,7 @@ def add(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--on-server", action="store_true", help="in databases of its own on the settings' server; "
                         "by default on a throwaway server on this host")  # fmt: skip
+    parser.add_argument("--clean", action="store_true", help="with --on-server: drop what killed rehearsals left first")
     parser.add_argument("--verbose", action="store_true", help="every statement, with its locks")
     add_reports(parser)
 
@@ -45,6 +45,7 @@ def run(door: Door, settings: Settings) -> Answer:
         since=args.since,
         budgets=Budgets(args.max_seconds, args.max_exclusive),
         on_server=args.on_server,
+        clean=args.clean,
     )
     data = rehearse.rehearse(settings, request, door.progress)
     found = data["rehearsal"]
@@ -56,21 +57,8 @@ def run(door: Door, settings: Settings) -> Answer:
 
 def write_reports(args: argparse.Namespace, findings: list[Any], directory: str, suite: str, cases: list[str]) -> str:
     """The files that were asked for; what goes to stdout."""
-    out = ""
-    for form in report.FORMATS:
-        path: Optional[str] = getattr(args, form)
-        if path is None:
-            continue
-        text = report.written(findings, form, directory=directory, suite=suite, cases=cases)
-        if path == "-":
-            out += text
-            continue
-        try:
-            with open(path, "w", encoding="utf-8") as stream:
-                stream.write(text)
-        except OSError as exc:
-            raise Unreachable(f"Cannot write {path}: {exc.strerror}.", hint="Name another file.") from exc
-    return out
+    paths = {form: getattr(args, form) for form in report.FORMATS if getattr(args, form) is not None}
+    return report.save(findings, paths, directory=directory, suite=suite, cases=cases)
 
 
 def findings_text(findings: list[dict[str, Any]]) -> list[str]:

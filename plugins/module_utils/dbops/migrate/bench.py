@@ -1,14 +1,19 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The workbench of a rehearsal: databases of its own on a server, copied from each other, all gone at the end."""
+"""The workbench of a rehearsal: databases of its own on a server, copied from each other, all gone at the end.
+
+The session that makes them bears their common name: so a killed run's databases can be told from those in use.
+"""
 
 from __future__ import annotations
 
 import contextlib
 import itertools
-import os
+import re
+import secrets
 import threading
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from typing import Optional
 
 from ..errors import DbopsError, Refused
 from ..pg.connection import Connection, connected
@@ -23,10 +28,14 @@ class Bench:
 
     connection: ConnectionSettings
     identity: Identity
-    prefix: str = field(default_factory=lambda: f"dbops_rehearsal_{os.getpid()}_")
+    prefix: str = field(default_factory=lambda: f"dbops_rehearsal_{secrets.token_hex(4)}_")
+    spare: int = 0  # databases that may stay until the end; for a server that goes away with them, a drop is lost time
     _made: list[str] = field(default_factory=list)
     _numbers: Iterator[int] = field(default_factory=itertools.count)
     _turn: threading.Lock = field(default_factory=threading.Lock)
+    _open: contextlib.ExitStack = field(default_factory=contextlib.ExitStack)
+    _maker: Optional[Connection] = None
+    _how: str = ""
 
     def check(self) -> int:
         """The server's version number; Refused where we may not make databases."""
@@ -38,21 +47,39 @@ class Bench:
                 )
             return int(session.value("show server_version_num"))
 
+    def clean(self) -> list[str]:
+        """Drop the databases that killed rehearsals left on this server; their names."""
+        with self._turn:
+            maker = self._session_that_makes()
+            rows = maker.rows(
+                "select datname as name from pg_database where datname like %s order by 1", (r"dbops\_rehearsal\_%",)
+            )
+            left = []
+            for name in (str(row["name"]) for row in rows):
+                prefix = re.match(r"(dbops_rehearsal_[0-9a-f]+_)[0-9]+$", name)
+                alive = "select exists (select from pg_stat_activity where application_name = %s)"
+                if prefix and not maker.value(alive, (prefix.group(1),)):
+                    maker.run(f"drop database if exists {quote(name)} with (force)")
+                    left.append(name)
+            return left
+
     def create(self, template: str = "template0") -> str:
         """A new database, a copy of `template`, in which nobody may be at that moment; its name."""
         with self._turn:
             name = f"{self.prefix}{next(self._numbers)}"
-            with self.session(self.connection.login_db) as session:
-                # For databases as small as these, copying files beats writing pages to WAL.
-                how = " strategy file_copy" if self._major(session) >= 15 else ""
-                session.run(f"create database {quote(name)} template {quote(template)}{how}")
+            maker = self._session_that_makes()
+            maker.run(f"create database {quote(name)} template {quote(template)}{self._how}")
             self._made.append(name)
             return name
 
     def drop(self, name: str) -> None:
-        with self.session(self.connection.login_db) as session:
-            session.run(f"drop database if exists {quote(name)} with (force)")
-        self._made.remove(name)
+        """It is not needed any more; where it need not go at once, it goes with the others."""
+        if len(self._made) <= self.spare:
+            return
+        with self._turn:
+            if name in self._made:
+                self._session_that_makes().run(f"drop database if exists {quote(name)} with (force)")
+                self._made.remove(name)
 
     @contextlib.contextmanager
     def session(self, database: str) -> Iterator[Connection]:
@@ -60,10 +87,21 @@ class Bench:
             yield session
 
     def clear(self) -> None:
+        self.spare = 0
         for name in list(self._made):
             with contextlib.suppress(DbopsError):
                 self.drop(name)
+        self.close()
 
-    @staticmethod
-    def _major(session: Connection) -> int:
-        return int(session.value("show server_version_num")) // 10000
+    def close(self) -> None:
+        self._open.close()
+        self._maker = None
+
+    def _session_that_makes(self) -> Connection:
+        if self._maker is None:
+            self._maker = self._open.enter_context(self.session(self.connection.login_db))
+            self._maker.run("select set_config('application_name', %s, false)", (self.prefix,))
+            # For databases as small as these, copying files beats writing pages to WAL.
+            major = int(self._maker.value("show server_version_num")) // 10000
+            self._how = " strategy file_copy" if major >= 15 else ""
+        return self._maker

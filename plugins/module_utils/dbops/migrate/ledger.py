@@ -38,6 +38,7 @@ class Table:
 class Loss:
     what: str  # table, or table.column
     how: str
+    went_along: bool = False  # with its table or column: that is told by the file itself
 
 
 @dataclass
@@ -80,7 +81,7 @@ def losses(before: Ledger, after: Ledger, *, exactly: bool = False) -> list[Loss
         new = after.tables.get(name)
         if new is None:
             if old.rows:
-                found.append(Loss(name, f"its {old.rows} rows went with the table"))
+                found.append(Loss(name, f"its {old.rows} rows went with the table", went_along=True))
             continue
         if new.rows != old.rows and (new.rows < old.rows or exactly):
             found.append(Loss(name, f"{old.rows} rows before, {new.rows} after"))
@@ -110,7 +111,7 @@ def _changed(name: str, old: Table, new: Table) -> list[Loss]:
     for column, text in old.columns.items():
         if column not in new.columns:
             if text != "0":
-                found.append(Loss(f"{name}.{column}", "its values went with the column"))
+                found.append(Loss(f"{name}.{column}", "its values went with the column", went_along=True))
         elif old.key == new.key and new.columns[column] != text:  # under another key the hashes cannot be compared
             found.append(Loss(f"{name}.{column}", "its values are not what they were"))
     return found
@@ -122,7 +123,7 @@ def _table_query(name: str, columns: Sequence[dict[str, object]]) -> str:
     for column in columns:
         value = f"trim_scale({column['quoted']})::text" if column["is_numeric"] else f"{column['quoted']}::text"
         tied = " || chr(1) || ".join([*key, value])  # null where the value is
-        hashes.append(f"coalesce(sum(hashtextextended({tied}, 0)::numeric), 0)::text")
+        hashes.append(f"coalesce(sum(hashtextextended({tied}, 0)), 0)::text")
     return f"select {_literal(name)} as relation, count(*) as count, array[{', '.join(hashes)}] as hashes from {name}"
 
 

@@ -29,6 +29,7 @@ _SUPPRESSION = re.compile(
     r"--\s*migration-lint:\s*(ignore|ignore-file)\s+([\w:, -]*?\w)"
     r"(?:\s+until\s+(\d{4}-\d{2}-\d{2}))?(?:\s+--\s*(\S.*))?$"
 )
+LEVELS = ("error", "warning", "note", "off")
 _HINTED = re.compile(r"--\s*migration-lint:")
 
 
@@ -79,6 +80,16 @@ def lint(directory: str, request: Request) -> dict[str, Any]:
             "findings": sorted(findings, key=lambda it: (it["file"] or "", it["line"] or 0, it["check"])),
         },
     }
+
+
+def severity(rule: str, how: str) -> tuple[str, str]:
+    """The pair, where there are such a rule and such a severity."""
+    if how not in LEVELS or not (rule in SEVERITIES or rule.startswith("squawk:")):
+        raise BadInput(
+            f"{rule}={how} is no severity of a rule.",
+            hint=f"A severity is one of {', '.join(LEVELS)}; rules: {', '.join(SEVERITIES)}, squawk:NAME.",
+        )
+    return rule, how
 
 
 def write_baseline(path: str, findings: Sequence[Mapping[str, Any]]) -> None:

@@ -18,10 +18,14 @@ from ..progress import Progress, Step
 from ..settings import Settings
 from .bench import Bench
 from .files import DOWN, UP, Migrations, load, scan
-from .matrix import ERROR, WARNING, Budgets, Finding, Matrix
+from .finding import ERROR, WARNING, Budgets, Finding, sorted_findings
+from .matrix import Matrix
+from .scene import Scene
 from .shape import Script, Shape, copies_from_client, read_script
 from .since import changed_since
 from .snapshot import take
+
+_SPARE = 100  # databases of some 8 MB that a throwaway server may keep until it goes
 
 
 @dataclass(frozen=True)
@@ -34,6 +38,7 @@ class Request:
     since: Optional[str] = None
     budgets: Budgets = field(default_factory=Budgets)
     on_server: bool = False  # on the settings' server instead of a throwaway one
+    clean: bool = False  # there, drop the databases that killed rehearsals left first
 
 
 def rehearse(settings: Settings, request: Request, progress: Progress) -> dict[str, Any]:
@@ -45,20 +50,42 @@ def rehearse(settings: Settings, request: Request, progress: Progress) -> dict[s
     began = time.monotonic()
     with workbench(settings, on_server=request.on_server) as bench:
         version_num = bench.check()
-        matrix = Matrix(
-            bench,
-            migrations,
-            scripts,
-            rows_of(request.data, migrations) if request.data else {},
-            request.budgets,
-            _chosen(migrations, request),
-            request.only is not None,
-            request.jobs or os.cpu_count() or 1,
-        )
-        matrix.findings.extend(_before_running(migrations, scripts))
+        if request.clean:
+            for name in bench.clean():
+                progress.warn(f"A rehearsal had been killed: its database {name} is dropped.")
+        data = rows_of(request.data, migrations) if request.data else {}
+        scene = Scene(bench, migrations, scripts, data, request.budgets, _chosen(migrations, request))
+        scene.findings.extend(_before_running(migrations, scripts))
         progress.report(Step(f"rehearse {len(migrations.all)} versions on PostgreSQL {version_num // 10000}"))
-        matrix.run()
-    return _report(matrix, version_num, time.monotonic() - began)
+        jobs = request.jobs or os.cpu_count() or 1
+        Matrix(scene, only_cells=request.only is not None, jobs=jobs).run()
+    return _report(scene, version_num, jobs, time.monotonic() - began)
+
+
+def preview(settings: Settings, request: Request) -> dict[str, Any]:
+    """Every file read, and nothing run."""
+    migrations = load(settings.migrations.path)
+    scripts = {(item.version, way): _script(item.half(way)) for item in migrations.all for way in (UP, DOWN)}
+    findings = _before_running(migrations, scripts)
+    chosen = _chosen(migrations, request)
+    where = "the configured server" if request.on_server else "a throwaway server"
+    return {
+        "changed": False,
+        "msg": f"Would rehearse {len(migrations.all)} versions on {where}.",
+        "rehearsal": {
+            "passed": not any(item.severity == ERROR for item in findings),
+            "directory": migrations.directory,
+            "postgres": None,
+            "seconds": 0.0,
+            "jobs": request.jobs or os.cpu_count() or 1,
+            "rows": 0,
+            "versions": [
+                {"version": item.version, "name": item.name, "chosen": chosen is None or item.version in chosen}
+                for item in migrations.all
+            ],
+            "findings": [item.as_dict() for item in sorted_findings(findings)],
+        },
+    }
 
 
 def schemas_at(settings: Settings, versions: Sequence[int]) -> Mapping[int, Fingerprint]:
@@ -92,7 +119,11 @@ def workbench(settings: Settings, *, on_server: bool) -> Iterator[Bench]:
             bench.clear()
         return
     with scratch_server(identity, bin_dir=settings.host.bin_dir) as (connection, ourselves):
-        yield Bench(connection, ourselves)
+        bench = Bench(connection, ourselves, spare=_SPARE)
+        try:
+            yield bench
+        finally:
+            bench.close()
 
 
 def rows_of(directory: str, migrations: Migrations) -> dict[int, str]:
@@ -146,12 +177,10 @@ def _before_running(migrations: Migrations, scripts: Mapping[tuple[int, str], Sc
     return found
 
 
-def _report(matrix: Matrix, version_num: int, seconds: float) -> dict[str, Any]:
-    errors = [item for item in matrix.findings if item.severity == ERROR]
-    warnings = [item for item in matrix.findings if item.severity == WARNING]
-    versions, rows = len(matrix.cells), matrix.rows.get(max(matrix.rows, default=-1))
-    order = {ERROR: 0, WARNING: 1}
-    findings = sorted(matrix.findings, key=lambda it: (order.get(it.severity, 2), it.version or 0, it.check))
+def _report(scene: Scene, version_num: int, jobs: int, seconds: float) -> dict[str, Any]:
+    errors = [item for item in scene.findings if item.severity == ERROR]
+    warnings = [item for item in scene.findings if item.severity == WARNING]
+    versions, rows = len(scene.cells), scene.rows.get(max(scene.rows, default=-1))
     verdict = "passed" if not errors else "failed"
     return {
         "changed": False,
@@ -159,12 +188,12 @@ def _report(matrix: Matrix, version_num: int, seconds: float) -> dict[str, Any]:
         f"{len(errors)} errors, {len(warnings)} warnings.",
         "rehearsal": {
             "passed": not errors,
-            "directory": matrix.migrations.directory,
+            "directory": scene.migrations.directory,
             "postgres": version_num // 10000,
             "seconds": round(seconds, 2),
-            "jobs": matrix.jobs,
+            "jobs": jobs,
             "rows": rows.rows if rows else 0,
-            "versions": [cell.as_dict() for _version, cell in sorted(matrix.cells.items())],
-            "findings": [item.as_dict() for item in findings],
+            "versions": [cell.as_dict() for _version, cell in sorted(scene.cells.items())],
+            "findings": [item.as_dict() for item in sorted_findings(scene.findings)],
         },
     }

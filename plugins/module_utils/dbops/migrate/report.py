@@ -9,6 +9,7 @@ from typing import Any
 from xml.sax.saxutils import escape, quoteattr
 
 from .. import __version__
+from ..errors import Unreachable
 
 Finding = Mapping[str, Any]  # check, severity, message, version, file, line, details
 _SARIF_LEVELS = {"error": "error", "warning": "warning", "note": "note"}
@@ -25,6 +26,24 @@ def written(findings: Sequence[Finding], form: str, *, directory: str, suite: st
     if form == "github":
         return github(findings, directory=directory)
     return json.dumps(list(findings), indent=2) + "\n"
+
+
+def save(
+    findings: Sequence[Finding], paths: Mapping[str, str], *, directory: str, suite: str, cases: Sequence[str]
+) -> str:
+    """Write each of the FORMATS that `paths` names to its file; the text of those whose path is `-`."""
+    out = ""
+    for form, path in paths.items():
+        text = written(findings, form, directory=directory, suite=suite, cases=cases)
+        if path == "-":
+            out += text
+            continue
+        try:
+            with open(path, "w", encoding="utf-8") as stream:
+                stream.write(text)
+        except OSError as exc:
+            raise Unreachable(f"Cannot write {path}: {exc.strerror}.", hint="Name another file.") from exc
+    return out
 
 
 def junit(findings: Sequence[Finding], *, suite: str, cases: Sequence[str]) -> str:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import contextlib
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Callable, Optional
 
@@ -29,10 +29,9 @@ BLOCKS_READERS = frozenset(LEVELS[7:])
 
 _RELATIONS = """
 select c.oid::int8 as oid, c.oid::regclass::text as name, pg_relation_filenode(c.oid)::int8 as filenode,
-    c.relkind::text as kind, s.seq_tup_read
+    c.relkind::text as kind, pg_stat_get_xact_tuples_returned(c.oid) as rows_read
 from pg_class c
 join pg_namespace n on n.oid = c.relnamespace
-left join pg_stat_xact_all_tables s on s.relid = c.oid
 where c.relkind in ('r', 'p', 'm') and n.nspname !~ '^pg_'
     and n.nspname not in ('information_schema', 'dbops_migrations')
 """
@@ -73,17 +72,29 @@ class Trace:
 
 
 def traced(
-    session: Connection, watcher: Callable[[], contextlib.AbstractContextManager[Connection]], script: Script
+    session: Connection,
+    watcher: Callable[[], contextlib.AbstractContextManager[Connection]],
+    script: Script,
+    *,
+    before_commit: Callable[[], None] = lambda: None,
 ) -> list[Trace]:
-    """Run the file and tell of every statement. What it leaves is what sending it whole leaves."""
+    """Run the file and tell of every statement. What it leaves is what sending it whole leaves.
+
+    `before_commit` is called when all of a transaction's work is done and none of it is visible yet.
+    """
     if script.shape in (Shape.ALONE, Shape.MARKED, Shape.SPLIT):
         return [_watched(session, watcher, script, item.text, item.start) for item in script.statements]
     found: list[Trace] = []
-    before = _relations(session)
+    last = before = _Look.of(session, None)
     session.run("begin")
     try:
         for item in script.statements:
-            found.append(_inside(session, before, script, item.text, item.start))
+            trace = _run(session, script, item.text, item.start)
+            now = _Look.of(session, before)
+            last.compare(now, before, trace)
+            found.append(trace)
+            last = now
+        before_commit()
         session.run("commit")
     except BaseException:
         session.abandon()
@@ -91,7 +102,7 @@ def traced(
     return found
 
 
-def exclusive_hold_s(traces: list[Trace]) -> float:
+def exclusive_hold_s(traces: Sequence[Trace]) -> float:
     """How long the first ACCESS EXCLUSIVE on a table that was there before was held: until the file's end."""
     for number, item in enumerate(traces):
         if item.strongest in BLOCKS_READERS:
@@ -99,23 +110,43 @@ def exclusive_hold_s(traces: list[Trace]) -> float:
     return 0.0
 
 
-def _inside(session: Connection, before: dict[int, dict[str, Any]], script: Script, text: str, start: int) -> Trace:
-    held, earlier = _locks(session, session.backend_pid, before), _relations(session)
-    trace = _run(session, script, text, start)
-    now = _relations(session)
-    for oid, mode in _locks(session, session.backend_pid, before).items():
-        if LEVELS.index(mode) > LEVELS.index(held.get(oid, LEVELS[0])) or (oid not in held and mode != LEVELS[0]):
-            trace.locks[before[oid]["name"]] = mode
-    for oid, old in earlier.items():
-        new = now.get(oid)
-        if new is None or oid not in before:
-            continue
-        if old["filenode"] != new["filenode"] and old["filenode"] is not None:
-            trace.rewritten.append(old["name"])
-        read = (new["seq_tup_read"] or 0) - (old["seq_tup_read"] or 0)
-        if read > 0:
-            trace.scanned[old["name"]] = int(read)
-    return trace
+@contextlib.contextmanager
+def stopwatch() -> Iterator[Callable[[], float]]:
+    """Seconds that the block took, or has taken so far."""
+    began, ended = time.monotonic(), 0.0
+    try:
+        yield lambda: (ended or time.monotonic()) - began
+    finally:
+        ended = time.monotonic()
+
+
+@dataclass(frozen=True)
+class _Look:
+    """The tables, and our own locks on those that were there before the file."""
+
+    relations: dict[int, dict[str, Any]]
+    locks: dict[int, str]
+
+    @classmethod
+    def of(cls, session: Connection, before: Optional[_Look]) -> _Look:
+        locks = _locks(session, session.backend_pid, before.relations) if before else {}
+        return cls(_relations(session), locks)
+
+    def compare(self, now: _Look, before: _Look, trace: Trace) -> None:
+        """What one statement did, into its trace."""
+        for oid, mode in now.locks.items():
+            held = self.locks.get(oid)
+            if (held is None and mode != LEVELS[0]) or (held and LEVELS.index(mode) > LEVELS.index(held)):
+                trace.locks[before.relations[oid]["name"]] = mode
+        for oid, old in self.relations.items():
+            new = now.relations.get(oid)
+            if new is None or oid not in before.relations:
+                continue
+            if old["filenode"] != new["filenode"] and old["filenode"] is not None:
+                trace.rewritten.append(old["name"])
+            read = (new["rows_read"] or 0) - (old["rows_read"] or 0)
+            if read > 0:
+                trace.scanned[old["name"]] = int(read)
 
 
 def _watched(

@@ -103,9 +103,12 @@ select 'column order', t.name, string_agg(a.attname, ', ' order by a.attnum)
 from tab t join pg_attribute a on a.attrelid = t.oid and a.attnum > 0 and not a.attisdropped group by t.name
 union all
 select 'constraint', t.name || '.' || quote_ident(c.conname),
-    concat_ws(' ', pg_get_constraintdef(c.oid), case when not c.convalidated then 'NOT VALIDATED' end,
+    concat_ws(' ', case when c.contype <> 'n' then pg_get_constraintdef(c.oid) else 'NOT NULL ' || n.attname end, -- 300 calls saved
+        case when c.contype = 'n' and c.connoinherit then 'NO INHERIT' end, case when not c.convalidated then 'NOT VALIDATED' end,
         case when c.condeferrable then 'deferrable' end, case when c.condeferred then 'deferred' end)
-from tab t join pg_constraint c on c.conrelid = t.oid where c.contype not in ('t')
+from tab t join pg_constraint c on c.conrelid = t.oid
+    left join pg_attribute n on c.contype = 'n' and n.attrelid = t.oid and n.attnum = c.conkey[1]
+where c.contype <> 't'
 union all
 select 'index', i.name,
     concat_ws(' ', pg_get_indexdef(i.oid), case when not x.indisvalid then 'INVALID' end, case when not x.indisready then 'NOT READY' end,
@@ -125,21 +128,20 @@ union all
 select 'rule', t.name || '.' || quote_ident(r.rulename), pg_get_ruledef(r.oid) || ' enabled ' || r.ev_enabled::text
 from tab t join pg_rewrite r on r.ev_class = t.oid where r.rulename <> '_RETURN'
 union all
-select 'comment', c.kind || ' ' || c.name, c.description
-from (
-    select 'relation' as kind, r.name, obj_description(r.oid, 'pg_class') as description from rel r
-    union all
-    select 'column', t.name || '.' || a.attname, d.description
-    from tab t join pg_description d on d.objoid = t.oid and d.classoid = 'pg_class'::regclass and d.objsubid > 0
-        join pg_attribute a on a.attrelid = t.oid and a.attnum = d.objsubid
-    union all
-    select 'constraint', t.name || '.' || x.conname, obj_description(x.oid, 'pg_constraint')
-    from tab t join pg_constraint x on x.conrelid = t.oid
-    union all
-    select 'trigger', t.name || '.' || g.tgname, obj_description(g.oid, 'pg_trigger')
-    from tab t join pg_trigger g on g.tgrelid = t.oid where not g.tgisinternal
-) c
-where c.description is not null
+select 'comment', 'relation ' || r.name, d.description
+from rel r join pg_description d on d.objoid = r.oid and d.classoid = 'pg_class'::regclass and d.objsubid = 0
+union all
+select 'comment', 'column ' || t.name || '.' || a.attname, d.description
+from tab t join pg_description d on d.objoid = t.oid and d.classoid = 'pg_class'::regclass and d.objsubid > 0
+    join pg_attribute a on a.attrelid = t.oid and a.attnum = d.objsubid
+union all
+select 'comment', 'constraint ' || t.name || '.' || x.conname, d.description
+from tab t join pg_constraint x on x.conrelid = t.oid
+    join pg_description d on d.objoid = x.oid and d.classoid = 'pg_constraint'::regclass
+union all
+select 'comment', 'trigger ' || t.name || '.' || g.tgname, d.description
+from tab t join pg_trigger g on g.tgrelid = t.oid and not g.tgisinternal
+    join pg_description d on d.objoid = g.oid and d.classoid = 'pg_trigger'::regclass
 """
 _OF_OTHERS = """
 union all
@@ -208,15 +210,14 @@ select 'database setting', coalesce(quote_ident(r.rolname), 'database'), s.setco
 from pg_db_role_setting s left join pg_roles r on r.oid = s.setrole
 where s.setdatabase = (select oid from pg_database where datname = current_database())
 union all
-select 'comment', c.kind || ' ' || c.name, c.description
-from (
-    select 'schema' as kind, n.schema as name, obj_description(n.oid, 'pg_namespace') as description from ours n where n.nspname <> 'public'
-    union all
-    select 'function', f.name, obj_description(f.oid, 'pg_proc') from func f
-    union all
-    select 'type', t.name, obj_description(t.oid, 'pg_type') from typ t
-) c
-where c.description is not null
+select 'comment', 'schema ' || n.schema, d.description
+from ours n join pg_description d on d.objoid = n.oid and d.classoid = 'pg_namespace'::regclass and n.nspname <> 'public'
+union all
+select 'comment', 'function ' || f.name, d.description
+from func f join pg_description d on d.objoid = f.oid and d.classoid = 'pg_proc'::regclass
+union all
+select 'comment', 'type ' || t.name, d.description
+from typ t join pg_description d on d.objoid = t.oid and d.classoid = 'pg_type'::regclass
 """
 
 # Parameters: schemas, a list whose objects are left out; schema and table of one table that is left out.

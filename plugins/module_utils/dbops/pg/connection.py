@@ -113,6 +113,13 @@ class Connection:
         else:
             self.run("reset role")
 
+    def renew(self) -> None:
+        """As if just connected: settings, role, temporary tables and locks of the session are gone."""
+        self.abandon()
+        self.run("discard all")
+        if self._role:
+            self.restore_role()
+
     def rows(self, query: str, parameters: Parameters = ()) -> list[dict[str, Any]]:
         with explained(f"ask {self.where}"), self._raw.cursor() as cursor:
             cursor.execute(query, parameters or None)

@@ -1,23 +1,34 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""A throwaway server on this host: made, used, and gone without a trace; nothing else here notices it."""
+"""A throwaway server on this host: made, used, and gone without a trace; nothing else here notices it.
+
+Whoever uses one holds a lock in its directory, which the kernel takes back with the process: so the next one finds what
+a killed run left, stops it and takes it away.
+"""
 
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import glob
 import os
 import re
 import shutil
+import signal
+import stat
 import tempfile
+import time
 from collections.abc import Iterator
 from typing import Optional
 
 from ..errors import NotFound
 from ..settings import ConnectionSettings
 from .connection import library
+from .datadir import postmaster_pid
 from .osuser import Identity, current_identity
 from .tools import Tools
 
+_PREFIX = "dbops-scratch-"
+_YOUNG_S = 60  # a directory without a lock that is younger may be one that is just being made
 _PLACES = ("/usr/lib/postgresql/*/bin", "/usr/pgsql-*/bin", "/usr/local/pgsql/bin")
 # It may lose everything in a power cut. No autovacuum: a session in a template makes copying it wait.
 _SETTINGS = {
@@ -46,10 +57,15 @@ def scratch_server(
     """An empty server that runs as `identity`, and who we connect as: ourselves, over its private socket."""
     library()  # before anything is made
     tools = newest_tools(identity, bin_dir)
-    base = tempfile.mkdtemp(prefix="dbops-scratch-", dir=_roomy())
-    identity.give(base)
+    place = _roomy()
+    sweep(place or tempfile.gettempdir(), identity)
+    base = tempfile.mkdtemp(prefix=_PREFIX, dir=place)
     data, sockets = os.path.join(base, "data"), os.path.join(base, "s")
-    try:
+    with contextlib.ExitStack() as stack:
+        lock = stack.enter_context(open(os.path.join(base, "lock"), "w", encoding="ascii"))
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        stack.callback(shutil.rmtree, base, ignore_errors=True)
+        identity.give(base)
         identity.make_private_directory(sockets)
         tools.run("initdb", ["-D", data, "-U", "postgres", "-A", "trust", "-E", "UTF8", "--locale=C", "--no-sync"])
         options = {**_SETTINGS, "unix_socket_directories": sockets, "port": "5432"}
@@ -61,8 +77,42 @@ def scratch_server(
         finally:
             with contextlib.suppress(Exception):
                 tools.run("pg_ctl", ["stop", "-D", data, "-m", "immediate", "-w", "-s"])
-    finally:
-        shutil.rmtree(base, ignore_errors=True)
+
+
+def sweep(place: str, identity: Identity) -> list[str]:
+    """Stop and remove the throwaway servers of killed runs; their directories. Those that somebody uses stay.
+
+    `place` is everybody's: only what we made, or made and gave to `identity`, is looked into.
+    """
+    removed = []
+    for base in sorted(glob.glob(os.path.join(place, f"{_PREFIX}*"))):
+        with contextlib.suppress(OSError):
+            status, path = os.lstat(base), os.path.join(base, "lock")
+            if not stat.S_ISDIR(status.st_mode) or status.st_uid not in (os.geteuid(), identity.uid):
+                continue
+            if not os.path.lexists(path):
+                if status.st_uid == os.geteuid() and time.time() - status.st_mtime > _YOUNG_S:
+                    shutil.rmtree(base, ignore_errors=True)
+                    removed.append(base)
+                continue
+            if os.lstat(path).st_uid != os.geteuid():
+                continue
+            with open(path, encoding="ascii") as lock:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)  # BlockingIOError: somebody uses it
+                _remove(base)
+                removed.append(base)
+    return removed
+
+
+def _remove(base: str) -> None:
+    pid = postmaster_pid(os.path.join(base, "data"))
+    if pid is not None:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGQUIT)  # what pg_ctl sends for an immediate stop
+        until = time.monotonic() + 10
+        while os.path.exists(f"/proc/{pid}") and time.monotonic() < until:
+            time.sleep(0.02)
+    shutil.rmtree(base, ignore_errors=True)
 
 
 def newest_tools(identity: Identity, bin_dir: Optional[str] = None) -> Tools:
