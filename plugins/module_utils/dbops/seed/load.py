@@ -3,15 +3,16 @@
 
 from __future__ import annotations
 
-from ..errors import BadInput, DbopsError, Refused
+from ..errors import Refused
 from ..pg.connection import Connection
 from ..pg.fingerprint import of_tables
 from ..progress import Progress, Step
-from . import deferred
+from . import deferred, steps
 from .functions import SCHEMA, literal
 from .plan import Plan
-from .profile import Part, Profile
-from .work import share
+from .profile import Profile
+from .statement import finish_scratch, run
+from .work import work_off
 
 _SETTINGS = "set jit = off; set timezone = 'UTC'; set synchronous_commit = off; set work_mem = '64MB'"
 _SEQUENCES = """
@@ -21,6 +22,7 @@ _SEQUENCES = """
       and pg_get_serial_sequence(attrelid::regclass::text, attname) is not null
 """
 _INDEXING = "set maintenance_work_mem = '256MB'"
+_ONE_PROCESS_EACH = "set max_parallel_workers_per_gather = 0; set max_parallel_maintenance_workers = 0"
 
 
 def prepare(server: Connection) -> None:
@@ -59,11 +61,11 @@ def at_once(server: Connection, plan: Plan, progress: Progress) -> None:
     for part in plan.profile.parts:
         progress.report(Step(f"seed {part.name}"))
         if part.table is None:
-            _run(server, part, plan.create_scratch(part))
+            run(server, part, plan.create_scratch(part))
         for chunk in plan.chunks(part):
-            _run(server, part, plan.insert(part, chunk))
+            run(server, part, plan.insert(part, chunk))
         if part.table is None:
-            _finish_scratch(server, part)
+            finish_scratch(server, part)
 
 
 def in_steps(servers: list[Connection], plan: Plan, progress: Progress) -> None:
@@ -73,50 +75,20 @@ def in_steps(servers: list[Connection], plan: Plan, progress: Progress) -> None:
     """
     first, tables = servers[0], plan.profile.tables()
     before = _begin_or_go_on(first, tables)
+    progress.report(Step("seed: put indexes and keys aside"))
     first.run("begin")
     deferred.put_aside(first, tables)
     first.run("commit")
-    for part in plan.profile.parts:
-        progress.report(Step(f"seed {part.name}"))
-        _one_part(servers, plan, part)
     for server in servers:
-        server.run(_INDEXING)
-    for kind in ("index", "foreign key"):
-        places = deferred.waiting(first, kind)
-        progress.report(Step(f"bring back {len(places)} {kind} definitions"))
-        share(servers, places, deferred.bring_back)
+        server.run(_INDEXING if len(servers) == 1 else f"{_INDEXING}; {_ONE_PROCESS_EACH}")
+    jobs = steps.of_parts(first, plan) + steps.of_definitions(first, plan)
+    work_off(servers, jobs, lambda what, done, whole: progress.report(Step(f"seed: {what}", done, whole)))
     if of_tables(first, tables).sha256 != before:
         raise Refused(
             "The catalog is not what it was before the load.",
             hint="Compare indexes and foreign keys with a fresh migration; then reset and seed again.",
         )
     first.run(f"drop table {SCHEMA}.deferred, {SCHEMA}.marks, {SCHEMA}.before")
-
-
-def _one_part(servers: list[Connection], plan: Plan, part: Part) -> None:
-    first = servers[0]
-    marked = {row["low"] for row in first.rows(f"select low from {SCHEMA}.marks where part = %s", (part.name,))}
-    if part.table is None and -1 not in marked:
-        first.run("begin")
-        first.run(f"drop table if exists {SCHEMA}.{part.name}")
-        _run(first, part, plan.create_scratch(part))
-        first.run(f"insert into {SCHEMA}.marks values (%s, -1)", (part.name,))
-        first.run("commit")
-
-    def one_chunk(server: Connection, chunk: tuple[int, int]) -> None:
-        server.run("begin")
-        _run(server, part, plan.insert(part, chunk))
-        server.run(f"insert into {SCHEMA}.marks values (%s, %s)", (part.name, chunk[0]))
-        server.run("commit")
-
-    share(servers, [chunk for chunk in plan.chunks(part) if chunk[0] not in marked], one_chunk)
-    if part.table is None and -2 not in marked:
-        first.run("begin")
-        _finish_scratch(first, part)
-        first.run(f"insert into {SCHEMA}.marks values (%s, -2)", (part.name,))
-        first.run("commit")
-    elif part.table is not None:
-        first.run(f"analyze {part.table}")
 
 
 def set_sequences(server: Connection, plan: Plan) -> None:
@@ -130,22 +102,6 @@ def set_sequences(server: Connection, plan: Plan) -> None:
                     f"select setval('{row['sequence']}', greatest(max(\"{row['column']}\"), "
                     f"(select last_value from {row['sequence']}))) from {part.table} having count(*) > 0"
                 )
-
-
-def _run(server: Connection, part: Part, statement: str) -> None:
-    """A statement of the profile's. What the server says against it is about this part."""
-    try:
-        server.run(statement)
-    except DbopsError as exc:
-        raise BadInput(
-            f"Part {part.name!r} of the profile: {exc.message}", hint="Mend the part, or free room."
-        ) from exc
-
-
-def _finish_scratch(server: Connection, part: Part) -> None:
-    if part.key:
-        server.run(f"create unique index on {SCHEMA}.{part.name} ({part.key})")
-    server.run(f"analyze {SCHEMA}.{part.name}")
 
 
 def _begin_or_go_on(server: Connection, tables: list[str]) -> str:

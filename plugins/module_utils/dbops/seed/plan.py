@@ -11,6 +11,7 @@ from .profile import Part, Profile, filled, total
 
 CHUNK = 50_000  # rows of a split part in one transaction
 IN_ONE_TRANSACTION = 200_000  # rows; above, the load goes in marked steps that several workers take
+_BYTES_OF_ROW, _BYTES_OF_COLUMN = 60, 24  # heap and indexes together, from the reference application's tables
 
 
 @dataclass(frozen=True)
@@ -48,11 +49,20 @@ class Plan:
                 rows[table] = sum(size for size in sizes if size is not None)
         return rows
 
+    def range_of(self, part: Part) -> int:
+        """About how many rows the part makes: those that it promises, or the range that it runs over."""
+        return total(part.rows or part.split or "1", self.sizes)
+
     def estimated_rows(self) -> int:
-        """All rows of all tables; a part that promises nothing counts as the range that it runs over."""
-        return sum(
-            total(part.rows or part.split or "1", self.sizes) for part in self.profile.parts if part.table is not None
-        )
+        """All rows of all tables."""
+        return sum(self.range_of(part) for part in self.profile.parts if part.table is not None)
+
+    def estimated_bytes(self) -> dict[str, int]:
+        """About how much room each part takes in its table and its indexes, by the part's name."""
+        return {
+            part.name: self.range_of(part) * (_BYTES_OF_ROW + _BYTES_OF_COLUMN * len(part.columns))
+            for part in self.profile.parts
+        }
 
     @property
     def in_one_transaction(self) -> bool:

@@ -23,6 +23,7 @@ FORMAT = 1
 LARGEST_SEED = 0xFFFF  # it stands in four hexadecimal digits of every seeded key
 HOURS = 24
 _NAME = re.compile(r"[a-z][a-z0-9_]*")
+_NO_NAMES = re.compile(r"'(?:[^']|'')*'|\$[a-z][a-z0-9_.]*")  # strings and placeholders
 _PLACEHOLDER = re.compile(r"\$([a-z][a-z0-9_]*(?:\.[a-z0-9_]+)?)")
 
 
@@ -79,6 +80,16 @@ class Part:
     split: Optional[str] = None  # counts added up: the source runs from $lo to $hi, and this is where it ends
     key: Optional[str] = None  # scratch: a column that others join by
     seeded: str = "id"  # table: what tells the rows made here: a column with a key of seed_id, or a condition
+    needs: tuple[str, ...] = ()  # parts that have to be there first, besides those that the SQL names
+
+    def reads(self, other: Part) -> bool:
+        """Whether the SQL names the other part's table, or its scratch table."""
+        name = (other.table or other.name).rpartition(".")[2].strip('"')
+        return name in self._words()
+
+    def _words(self) -> set[str]:
+        plain = _NO_NAMES.sub(" ", " ".join((self.source, *self.columns.values())))
+        return set(re.findall(r"\w+", plain))
 
     def check(self) -> None:
         if not _NAME.fullmatch(self.name):
@@ -125,6 +136,11 @@ class Profile:
         for part in self.parts:
             if part.name in seen:
                 raise BadInput(f"Two parts are called {part.name!r}.", hint="Give each part its own name.")
+            missing = [name for name in part.needs if name not in seen]
+            if missing:
+                raise BadInput(
+                    f"Part {part.name!r} needs {missing[0]!r}, which does not come before it.", hint="Mind the order."
+                )
             seen.add(part.name)
         if not any(part.table for part in self.parts):
             raise BadInput(f"Profile {self.name!r} fills no table.", hint="Give a part a `table`.")

@@ -19,11 +19,9 @@ from . import catalog, deferred, guard, load, proof, record
 from .functions import SCHEMA
 from .plan import Plan, at_scale
 from .profile import Profile
-from .work import share
 
 _LOCK = 0x5EED  # one seeding at a time in a database
 WORKERS = 2  # of a load in steps, unless said otherwise
-_BYTES_OF_ROW, _BYTES_OF_COLUMN = 60, 24  # heap and indexes together, from the reference application's tables
 
 
 def preview(
@@ -46,9 +44,9 @@ def preview(
         **_about(plan),
         "rows": rows,
         "estimated_bytes": sum(
-            (plan.rows_of(part) or 0) * (_BYTES_OF_ROW + _BYTES_OF_COLUMN * len(part.columns))
-            for part in profile.parts
-            if part.table
+            size
+            for name, size in plan.estimated_bytes().items()
+            if name in {it.name for it in profile.parts if it.table}
         ),
         "msg": f"Would seed at least {sum(rows.values())} rows into {len(profile.tables())} tables of {database!r}.",
     }
@@ -112,7 +110,7 @@ def verify(settings: Settings, profile: Profile, *, database: str) -> dict[str, 
             )
         with _transaction(server, keep=False):
             load.make_functions(server, plan)
-            rows, hashes = _proven(server, plan)
+            rows, hashes = _proven([server], plan)
     return {
         "changed": False,
         **_about(plan),
@@ -135,8 +133,7 @@ def reset(
         plan = at_scale(profile, there.scale, there.anchor)
         rows = proof.counts(server, plan)
         if not dry_run:
-            for kind in ("index", "foreign key"):
-                share([server], deferred.waiting(server, kind), deferred.bring_back)
+            deferred.bring_all_back(server)
             with _transaction(server):
                 _delete(server, plan)
                 server.run(f"drop schema {SCHEMA} cascade")
@@ -222,7 +219,7 @@ def _load_at_once(server: Connection, plan: Plan, progress: Progress) -> tuple[d
     load.make_functions(server, plan)
     load.at_once(server, plan, progress)
     progress.report(Step("prove it"))
-    rows, hashes = _proven(server, plan)
+    rows, hashes = _proven([server], plan)
     load.finish(server, plan)
     record.complete(server)
     return rows, hashes
@@ -236,7 +233,7 @@ def _load_in_steps(servers: list[Connection], plan: Plan, progress: Progress) ->
             load.make_functions(first, plan)
     load.in_steps(servers, plan, progress)
     progress.report(Step("prove it"))
-    rows, hashes = _proven(first, plan)
+    rows, hashes = _proven(servers, plan)
     with _transaction(first):
         load.finish(first, plan)
         record.complete(first)
@@ -251,16 +248,16 @@ def _try_out(server: Connection, profile: Profile, anchor: str, progress: Progre
             _load_at_once(server, plan, Silent())
 
 
-def _proven(server: Connection, plan: Plan) -> tuple[dict[str, int], dict[str, str]]:
-    rows = proof.counts(server, plan)
-    found = proof.findings(server, plan, rows)
+def _proven(servers: list[Connection], plan: Plan) -> tuple[dict[str, int], dict[str, str]]:
+    rows = proof.counts(servers[0], plan)
+    found = proof.findings(servers, plan, rows)
     if found:
         raise Corrupt(
             f"The rows of profile {plan.profile.name!r} break {len(found)} of its promises. "
             + " | ".join(str(finding) for finding in found),
             hint="Mend the profile; `reset` removes rows that a load in steps has left.",
         )
-    return rows, proof.content_hashes(server, plan)
+    return rows, proof.content_hashes(servers, plan)
 
 
 def _delete(server: Connection, plan: Plan) -> None:
