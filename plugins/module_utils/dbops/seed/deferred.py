@@ -185,10 +185,10 @@ def validate(server: Connection, place: int) -> None:
 
 
 def bring_all_back(server: Connection) -> None:
-    """One after the other, on one connection."""
-    for it in waiting(server):
-        if it.kind == FOREIGN_KEY:
-            announce(server, it.place)
-            validate(server, it.place)
-        else:
-            bring_back(server, it.place)
+    """One after the other, in the caller's transaction."""
+    if server.value(f"select to_regclass('{SCHEMA}.deferred')") is None:
+        return
+    for row in server.rows(f"select restore, validate from {SCHEMA}.deferred order by place"):
+        for statement in (row["restore"], row["validate"]):  # restore is null where a key has been announced already
+            if statement:
+                server.run(statement)

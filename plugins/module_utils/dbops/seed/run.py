@@ -123,7 +123,7 @@ def verify(settings: Settings, profile: Profile, *, database: str) -> dict[str, 
 def reset(
     settings: Settings, profile: Profile, *, database: str, allow: Optional[str] = None, dry_run: bool = False
 ) -> dict[str, Any]:
-    """Delete the rows that seeding made, and none besides; what a killed load put aside comes back first."""
+    """Delete the rows that seeding made, and none besides; what a killed load put aside comes back too."""
     with _servers(settings, database, 1) as (server,):
         _lock(server)
         guard.refuse_production(guard.impression(server), allow)
@@ -133,9 +133,9 @@ def reset(
         plan = at_scale(profile, there.scale, there.anchor)
         rows = proof.counts(server, plan)
         if not dry_run:
-            deferred.bring_all_back(server)
             with _transaction(server):
                 _delete(server, plan)
+                deferred.bring_all_back(server)  # after that: of a killed load, children may be there without parents
                 server.run(f"drop schema {SCHEMA} cascade")
                 load.run_after(server, profile)
     verb = "Would remove" if dry_run else "Removed"
