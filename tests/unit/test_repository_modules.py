@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""pg_repo_sync, pg_repo_check and pg_backup_hold, up to the result that Ansible gets."""
+"""The modules about repositories and holds, up to the result that Ansible gets."""
 
 from __future__ import annotations
 
@@ -87,3 +87,33 @@ def test_check_tells_each_verdict_and_fails_only_as_asked(config: Path, settings
     verdicts = {item["probe"]: item["verdict"] for item in read["checks"]}
     assert verdicts == {"list": "pass", "write": "could_not_verify", "decrypt": "pass"}
     assert sorted(tmp_path.rglob("*")) == before
+
+
+def test_a_repository_is_shown_then_made_then_left_alone(config: Path, tmp_path: Path):
+    (tmp_path / "far").rmdir()
+    missing = run("pg_repository", config, repository="far")
+    assert (missing["failed"], missing["error_code"]) == (True, "not_found")
+    shown = run("pg_repository", config, repository="far", create=True, check=True)
+    assert (shown["changed"], shown["steps"], (tmp_path / "far").exists()) == (True, ["create", "recover_md"], False)
+    assert shown["diff"]["before"] == {"exists": False, "versioning": False, "object_lock": False, "recover_md": None}
+    done = run("pg_repository", config, repository="far", create=True)
+    assert (done["changed"], done["repository"]["recover_md"]) == (True, "present")
+    assert (tmp_path / "far" / "main" / "RECOVER.md").exists()
+    again = run("pg_repository", config, repository="far", create=True)
+    assert (again["changed"], again["steps"]) == (False, [])
+    assert again["diff"]["before"] == again["diff"]["after"]
+    assert run("pg_repository", config, repository="far", versioning=True)["error_code"] == "refused"
+
+
+def test_info_tells_what_is_away_and_what_the_rest_costs(config: Path, settings: Settings, tmp_path: Path):
+    label = backed_up(settings, START)
+    (tmp_path / "far").rmdir()
+    told = run("pg_repository_info", config)
+    assert [(item["name"], item["exists"], item["recover_md"]) for item in told["repositories"]] == [
+        ("near", True, "missing"), ("far", False, None),
+    ]  # fmt: skip
+    assert told["msg"] == "1 of 2 repositories of main is there."
+    counted = run("pg_repository_info", config, repository="near", usage=True)
+    assert [item["label"] for item in counted["usage"][0]["backups"]] == [label]
+    assert counted["prices"]["currency"] == "USD"
+    assert run("pg_repository_info", config, usage=True, prices=str(tmp_path / "none"))["error_code"] == "not_found"

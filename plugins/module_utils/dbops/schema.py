@@ -63,6 +63,8 @@ def _convert(kind: Any, value: Any, *, where: str, path: str) -> Any:
         return tuple(_convert(args[0], item, where=where, path=f"{path}[{i}]") for i, item in enumerate(value))
     if origin is dict and isinstance(value, Mapping):
         return {str(key): _convert(args[1], item, where=where, path=f"{path}.{key}") for key, item in value.items()}
+    if kind is float and isinstance(value, (int, float)) and not isinstance(value, bool):
+        return float(value)
     if kind in (str, int, bool) and isinstance(value, kind) and isinstance(value, bool) == (kind is bool):
         return value
     raise BadInput(
@@ -75,7 +77,7 @@ def _expected(kind: Any) -> str:
         return "a list"
     if typing.get_origin(kind) is dict:
         return "an object of strings"
-    return {str: "a string", int: "a whole number", bool: "true or false"}.get(kind, "another type")
+    return {str: "a string", int: "a whole number", float: "a number", bool: "true or false"}.get(kind, "another type")
 
 
 def _dotted(path: str, key: str) -> str:

@@ -20,6 +20,13 @@ S3_ENCRYPTIONS = ("AES256", "aws:kms", "aws:kms:dsse")
 AZURE_CREDENTIALS = ("auto", "connection_string", "account_key", "sas", "managed_identity")
 AZURE_TIERS = ("Hot", "Cool", "Cold")  # not Archive: what lies there cannot be read for hours
 COLD_S3_CLASSES = ("GLACIER", "DEEP_ARCHIVE")
+COOLABLE = ("daily", "weekly", "monthly", "yearly")  # rules of retention
+# Classes that answer within milliseconds: a backup that has to thaw first is no backup in the worst hour.
+COOL_CLASSES = {
+    "s3": ("STANDARD_IA", "ONEZONE_IA", "INTELLIGENT_TIERING", "GLACIER_IR"),
+    "gcs": ("NEARLINE", "COLDLINE", "ARCHIVE"),
+    "azure": ("Cool", "Cold"),
+}
 
 
 @dataclass(frozen=True)
@@ -166,6 +173,7 @@ class RepositorySettings:
     path: str = ""
     required: bool = True  # False: backups and WAL are accepted without it, and follow later
     retention: Optional[RetentionSettings] = None  # None: as `retention` says for all
+    cool: dict[str, str] = field(default_factory=dict)  # monthly: GLACIER_IR; what only that rule keeps moves there
     lock: Optional[LockSettings] = None  # None: who may write there may delete, as far as the cloud lets him
     s3: Optional[S3Settings] = None
     gcs: Optional[GcsSettings] = None
@@ -189,6 +197,7 @@ class RepositorySettings:
                 f"Repository {self.name!r} is a directory, which cannot lock what it holds.",
                 hint="Leave `lock` out, or use a bucket; see docs/repositories.md.",
             )
+        self._check_cool()
         for other in TYPES[1:]:
             there = getattr(self, other) is not None
             if there != (other == self.type):
@@ -197,6 +206,15 @@ class RepositorySettings:
                     f"under {other!r}.",
                     hint=f"Give repositories[].{self.type} and no other.",
                 )
+
+    def _check_cool(self) -> None:
+        if self.cool and self.type == "local":
+            raise BadInput(
+                f"Repository {self.name!r} is a directory, which has no storage classes.", hint="Leave `cool` out."
+            )
+        for rule, storage_class in self.cool.items():
+            one_of(f"repositories[].cool of {self.name!r}", rule, COOLABLE)
+            one_of(f"repositories[].cool.{rule} of {self.name!r}", storage_class, COOL_CLASSES[self.type])
 
     @property
     def location(self) -> str:

@@ -9,7 +9,7 @@ from typing import Any
 from ..errors import DbopsError
 from ..repo import sync
 from ..repo.check import FAIL, check
-from . import rekey
+from . import rekey, usage
 from .door import Answer, Door
 from .words import clean, size, table
 
@@ -29,6 +29,7 @@ def add(verbs: Any, common: argparse.ArgumentParser) -> None:
     copy.add_argument("--plan", action="store_true", help="say what would be copied, and copy nothing")
     copy.set_defaults(verb=run_sync)
     rekey.add(inner, common)
+    usage.add(inner, common)
     probe = inner.add_parser(
         "check",
         parents=[common],

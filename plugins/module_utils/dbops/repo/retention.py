@@ -39,6 +39,8 @@ _BUCKETS: Mapping[str, Callable[[datetime], str]] = {
     "yearly": lambda start: f"{start:%Y}",
 }
 
+TIERS = tuple(_BUCKETS)  # from the warmest; a tier's reasons begin with its name
+
 
 @dataclass(frozen=True)
 class Policy:

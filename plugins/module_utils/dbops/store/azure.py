@@ -46,6 +46,7 @@ class AzureBucket:
         self._made: Any = None
         self._making = threading.Lock()
         self.prefix = f"{settings.prefix}/" if settings.prefix else ""
+        self.name = settings.container
         self.where = f"container {settings.container}" + (f" of {settings.account_url}" if settings.account_url else "")
 
     @property
@@ -90,7 +91,11 @@ class AzureBucket:
         pages = listing.by_page(continuation_token=after)
         found = list(next(pages, ()))
         below = [item.name for item in found if not hasattr(item, "etag")]
-        objects = [ObjectInfo(item.name, item.size, item.last_modified) for item in found if hasattr(item, "etag")]
+        objects = [
+            ObjectInfo(item.name, item.size, item.last_modified, storage_class=str(item.blob_tier or ""))
+            for item in found
+            if hasattr(item, "etag")
+        ]
         return Page(objects, below, pages.continuation_token or None)
 
     def delete(self, key: str) -> None:
@@ -112,6 +117,9 @@ class AzureBucket:
         policy = self.container.get_blob_client(key).get_blob_properties().immutability_policy
         until: Optional[datetime] = policy.expiry_time if policy else None
         return until
+
+    def change_class(self, key: str, storage_class: str) -> None:
+        self.container.get_blob_client(key).set_standard_blob_tier(storage_class)
 
     def expunge(self, key: str) -> None:
         for blob in self.container.list_blobs(name_starts_with=key, include=["versions"]):

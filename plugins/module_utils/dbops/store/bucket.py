@@ -91,6 +91,9 @@ class Bucket(Protocol):
     def retained(self, key: str) -> Optional[datetime]:
         """Until when it cannot be deleted, None for no such moment."""
 
+    def change_class(self, key: str, storage_class: str) -> None:
+        """The same content and metadata in that storage class or tier."""
+
     def expunge(self, key: str) -> None:
         """Try to remove every version of it, for good."""
 

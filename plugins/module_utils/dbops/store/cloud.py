@@ -12,6 +12,7 @@ import itertools
 import secrets
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager
+from dataclasses import replace
 from datetime import datetime, timezone
 from functools import partial
 from typing import Callable, TypeVar
@@ -146,6 +147,12 @@ class CloudStore:
         """Try to remove every version for good: what somebody would do who wants the backups gone."""
         self._tried(f"expunge {key}", key, lambda: self.bucket.expunge(self._whole(key)))
 
+    def change_class(self, key: str, storage_class: str) -> None:
+        """The same bytes in another of the cloud's classes. Not for what is locked: S3 and Google would keep both."""
+        self._leases.check()
+        whole = self._whole(key)
+        self._tried(f"move {key} to {storage_class}", key, lambda: self.bucket.change_class(whole, storage_class))
+
     def settle(self, key: str) -> None:
         self.head(key)
 
@@ -233,7 +240,7 @@ class CloudStore:
         while True:
             page = self._tried(f"list {prefix!r}", prefix, partial(self._page, prefix, after, folders=False))
             for info in page.objects:
-                yield ObjectInfo(info.key[cut:], info.size_bytes, info.modified)
+                yield replace(info, key=info.key[cut:])
             after = page.next
             if after is None:
                 return
@@ -301,6 +308,10 @@ class CloudStore:
         return patiently(
             lambda attempt: call(), self._judged(verb, key), budget_s=self._transfer.retry_budget_s, what="It"
         )
+
+    def ask(self, verb: str, call: Callable[[], T]) -> T:
+        """One request about the bucket itself, with the patience and the errors of all others."""
+        return self._tried(verb, "", call)
 
     def _taken(self, key: str) -> AlreadyThere:
         return AlreadyThere(

@@ -20,6 +20,7 @@ from .protocol import AlreadyThere, ObjectInfo, Trouble
 from .troubles import HINTS, by_status, seconds, trouble
 
 _SCOPE = "https://www.googleapis.com/auth/devstorage.read_write"
+_SCOPE_OF_BUCKETS = "https://www.googleapis.com/auth/devstorage.full_control"
 _BINARY = "application/octet-stream"
 
 
@@ -33,6 +34,7 @@ class GcsBucket:
         self._making = threading.Lock()
         self._often = {"timeout": (transfer.connect_timeout_s, transfer.read_timeout_s), "retry": None}
         self.prefix = f"{settings.prefix}/" if settings.prefix else ""
+        self.name = settings.bucket
         self.where = f"gs://{settings.bucket}" + (f" ({settings.api_endpoint})" if settings.api_endpoint else "")
 
     @property
@@ -41,6 +43,11 @@ class GcsBucket:
             if self._made is None:
                 self._made = new_client(self._settings, self._transfer)
             return self._made
+
+    @property
+    def manager(self) -> Any:
+        """A client that may be allowed to change the bucket itself; writing objects needs no such scope."""
+        return new_client(self._settings, self._transfer, scope=_SCOPE_OF_BUCKETS)
 
     def put(self, key: str, data: bytes, how: How) -> None:
         self._blob(key, how).upload_from_string(data, content_type=_BINARY, **self._condition(how), **self._often)
@@ -78,7 +85,9 @@ class GcsBucket:
             self._settings.bucket, prefix=prefix, delimiter=delimiter, page_token=after, **self._often
         )
         found = next(listing.pages, ())
-        objects = [ObjectInfo(blob.name, blob.size, blob.updated) for blob in found]
+        objects = [
+            ObjectInfo(blob.name, blob.size, blob.updated, storage_class=blob.storage_class or "") for blob in found
+        ]
         return Page(objects, sorted(listing.prefixes), listing.next_page_token)
 
     def delete(self, key: str) -> None:
@@ -98,6 +107,10 @@ class GcsBucket:
     def retained(self, key: str) -> Optional[datetime]:
         until: Optional[datetime] = self._reloaded(key).retention.retain_until_time
         return until
+
+    def change_class(self, key: str, storage_class: str) -> None:
+        """Rewritten in place, by as many requests as Google wants."""
+        self._reloaded(key).update_storage_class(storage_class, timeout=self._often["timeout"])
 
     def expunge(self, key: str) -> None:
         for blob in self.client.list_blobs(self._settings.bucket, prefix=key, versions=True, **self._often):
@@ -223,7 +236,7 @@ def _error_of(answer: Any) -> Exception:
     return error
 
 
-def new_client(settings: GcsSettings, transfer: TransferSettings) -> Any:
+def new_client(settings: GcsSettings, transfer: TransferSettings, *, scope: str = _SCOPE) -> Any:
     try:
         import google.auth
         from google.auth.credentials import AnonymousCredentials
@@ -239,10 +252,10 @@ def new_client(settings: GcsSettings, transfer: TransferSettings) -> Any:
     if (settings.api_endpoint or "").startswith("http://"):
         credentials, project = AnonymousCredentials(), project or "none"
     elif settings.key_file:
-        credentials = service_account.Credentials.from_service_account_file(settings.key_file, scopes=[_SCOPE])
+        credentials = service_account.Credentials.from_service_account_file(settings.key_file, scopes=[scope])
         project = project or credentials.project_id
     else:
-        credentials, found = google.auth.default(scopes=[_SCOPE])
+        credentials, found = google.auth.default(scopes=[scope])
         project = project or found
     session = AuthorizedSession(credentials)
     session.mount("https://", HTTPAdapter(pool_maxsize=8 * transfer.parallel))

@@ -34,6 +34,7 @@ class ObjectInfo:
     size_bytes: int
     modified: datetime
     metadata: dict[str, str] = field(default_factory=dict)
+    storage_class: str = ""  # the cloud's own word, where a list has it
 
 
 class Trouble(Unreachable):

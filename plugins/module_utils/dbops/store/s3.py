@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import threading
 from collections.abc import Mapping, Sequence
 from datetime import datetime
@@ -27,6 +28,7 @@ class S3Bucket:
         self._made: Any = None
         self._making = threading.Lock()
         self.prefix = f"{settings.prefix}/" if settings.prefix else ""
+        self.name = settings.bucket
         self.where = f"s3://{settings.bucket}" + (f" ({settings.endpoint_url})" if settings.endpoint_url else "")
         self.takes_conditions = settings.conditional_writes
 
@@ -75,7 +77,10 @@ class S3Bucket:
         if after is not None:
             more["ContinuationToken"] = after
         found = self.client.list_objects_v2(Bucket=self._settings.bucket, Prefix=prefix, **more)
-        objects = [ObjectInfo(item["Key"], item["Size"], item["LastModified"]) for item in found.get("Contents", ())]
+        objects = [
+            ObjectInfo(item["Key"], item["Size"], item["LastModified"], storage_class=item.get("StorageClass", ""))
+            for item in found.get("Contents", ())
+        ]
         below = [item["Prefix"] for item in found.get("CommonPrefixes", ())]
         return Page(objects, below, found["NextContinuationToken"] if found.get("IsTruncated") else None)
 
@@ -89,6 +94,20 @@ class S3Bucket:
     def retained(self, key: str) -> Optional[datetime]:
         until: Optional[datetime] = self.client.head_object(**self._named(key)).get("ObjectLockRetainUntilDate")
         return until
+
+    def change_class(self, key: str, storage_class: str) -> None:
+        """A copy onto itself, in parts where it is large, which brings no metadata along: so it is given again."""
+        from boto3.s3.transfer import TransferConfig
+
+        seen = self.client.head_object(**self._named(key))
+        options = {**self._options(How(metadata=seen.get("Metadata", {}))), "StorageClass": storage_class}
+        replaced = {"MetadataDirective": "REPLACE", "TaggingDirective": "REPLACE"}
+        self.client.copy(
+            self._named(key),
+            **self._named(key),
+            ExtraArgs={**options, **replaced},
+            Config=TransferConfig(multipart_threshold=5 << 30, multipart_chunksize=1 << 30),
+        )
 
     def expunge(self, key: str) -> None:
         found = self.client.list_object_versions(Bucket=self._settings.bucket, Prefix=key)
@@ -202,6 +221,7 @@ def new_client(settings: S3Settings, transfer: TransferSettings) -> Any:
     except TypeError:  # botocore before 1.36: it adds no checksums by itself
         config = Config(**options)
     session = Session(profile=settings.profile)
+    session.register_component("data_loader", _descriptions())
     for name in ("credentials_file", "config_file", "region"):
         if getattr(settings, name) is not None:
             session.set_config_variable(name, getattr(settings, name))
@@ -213,6 +233,14 @@ def new_client(settings: S3Settings, transfer: TransferSettings) -> Any:
             client.meta.events.register(f"before-parameter-build.s3.{operation}", _take_condition)
             client.meta.events.register(f"before-call.s3.{operation}", _give_condition)
     return client
+
+
+@functools.lru_cache(maxsize=1)
+def _descriptions() -> Any:
+    """botocore's description of S3, read once: most of what making a client takes."""
+    from botocore.loaders import create_loader
+
+    return create_loader()
 
 
 def _take_condition(params: dict[str, Any], context: dict[str, Any], **_more: Any) -> None:
