@@ -29,6 +29,7 @@ FLOORS = {
     "restore": 7,
     "verify": 8,
     "health": 9,
+    "report": 9.5,
     "cli": 10,
 }  # fmt: skip
 # These need pg and the ground floor, and none of the other rooms below them.

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Progress of a long run, as plain data, for whoever wants to show it; and how long things took, in words.
+"""Progress of a long run, as plain data, for whoever wants to show it; durations and sizes in words.
 
 The engine only ever calls `Progress.report`; the command draws a bar or writes JSON lines, a module
 writes a status file that its action plugin reads.
@@ -13,6 +13,8 @@ import tempfile
 import time
 from dataclasses import asdict, dataclass
 from typing import Callable, Protocol
+
+_UNITS = ("B", "KiB", "MiB", "GiB", "TiB", "PiB")
 
 
 @dataclass(frozen=True)
@@ -129,3 +131,17 @@ def duration(seconds: float | None) -> str:
     if whole < 86400:
         return f"{whole // 3600} h {whole % 3600 // 60:02} min"
     return f"{whole // 86400} d {whole % 86400 // 3600} h"
+
+
+def size(count: float | None) -> str:
+    """Three digits and a binary unit: `734 B`, `1.21 GiB`; a dash for what nobody knows."""
+    if count is None:
+        return "-"
+    value = float(count)
+    for unit in _UNITS:
+        if abs(value) < 1000 or unit == _UNITS[-1]:
+            break
+        value /= 1024
+    if unit == "B":
+        return f"{value:.0f} B"
+    return f"{value:.{2 if value < 10 else 1 if value < 100 else 0}f} {unit}"

@@ -25,6 +25,7 @@ class HealthSettings:
     min_window: Optional[str] = None  # how far back point-in-time recovery must reach; None: not checked
     archiving: str = "auto"  # required | off; auto: checked where the server archives or WAL is archived already
     rpo: str = "1h"  # the oldest commit that may be unarchived
+    rto: Optional[str] = None  # how long a recovery may take, copy and replay; None: nothing was promised
     min_free_percent: int = 10  # of pg_wal's and the repositories' file systems; half of it is critical
 
     def check(self) -> None:
@@ -35,7 +36,7 @@ class HealthSettings:
         between("health.min_size_percent", self.min_size_percent, 0, 100)
         between("health.min_count", self.min_count, 1, 10_000)
         between("health.min_free_percent", self.min_free_percent, 0, 99)
-        for name in ("max_age", "max_unproven", "rpo", "min_window"):
+        for name in ("max_age", "max_unproven", "rpo", "rto", "min_window"):
             text = getattr(self, name)
             if text is not None and duration_s(text, f"health.{name}") < 1:
                 raise BadInput(f"health.{name} cannot be {text!r}.", hint="Give a time such as 26h.")
@@ -55,3 +56,7 @@ class HealthSettings:
     @property
     def rpo_s(self) -> int:
         return duration_s(self.rpo)
+
+    @property
+    def rto_s(self) -> Optional[int]:
+        return None if self.rto is None else duration_s(self.rto)

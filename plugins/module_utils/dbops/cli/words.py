@@ -5,23 +5,11 @@ from __future__ import annotations
 
 import unicodedata
 from collections.abc import Sequence
-from typing import Any, Optional
+from typing import Any
 
-_UNITS = ("B", "KiB", "MiB", "GiB", "TiB", "PiB")
+from ..progress import size
 
-
-def size(count: Optional[float]) -> str:
-    """Three digits and a binary unit: `734 B`, `1.21 GiB`; a dash for what nobody knows."""
-    if count is None:
-        return "-"
-    value = float(count)
-    for unit in _UNITS:
-        if abs(value) < 1000 or unit == _UNITS[-1]:
-            break
-        value /= 1024
-    if unit == "B":
-        return f"{value:.0f} B"
-    return f"{value:.{2 if value < 10 else 1 if value < 100 else 0}f} {unit}"
+__all__ = ("clean", "cut", "plural", "size", "table", "width")
 
 
 def plural(count: int, noun: str) -> str:

@@ -24,7 +24,7 @@ from .target import Reach, Target, iso_micro, unreachable_time
 
 # For an estimate only; what a run really takes is in its result.
 _BASE_BYTES_S = 100 << 20
-_SEGMENTS_S = 8
+SEGMENTS_S = 8
 _INSTANT = timedelta(microseconds=1)
 
 
@@ -42,7 +42,7 @@ class Route:
     last_commit: Optional[datetime]
 
     def estimated_s(self, base_bytes: int) -> int:
-        return round(base_bytes / _BASE_BYTES_S + self.wal_segments / _SEGMENTS_S) + 2
+        return round(base_bytes / _BASE_BYTES_S + self.wal_segments / SEGMENTS_S) + 2
 
     def describe(self, base_bytes: int) -> dict[str, Any]:
         return {
