@@ -201,6 +201,8 @@ class Bench:
             for path in (contender.repository, contender.spool):
                 shutil.rmtree(path, ignore_errors=True)
                 self.server.os_user.own_directory(path)
+            # What remembers that the repository held WAL, and would refuse it now that it is empty.
+            shutil.rmtree(contender.repository.parent / "archived", ignore_errors=True)
 
     def archive_hits(self, contender: Contender) -> list[float]:
         """Milliseconds of the script for files that the worker has dealt with, as the server would start it."""

@@ -22,6 +22,7 @@ from ..pg.wal import int_to_lsn, lsn_to_int, segments_between
 from ..pg.waldump import contents
 from ..pg.walfile import WalName, wal_name
 from ..repo.archive import WalArchive
+from ..repo.record import iso
 from ..repo.restore_points import RestorePoint, read_points, write_point
 from ..settings import Settings
 from .targets import Targets
@@ -114,7 +115,7 @@ def _require_unused(name: str, archives: Sequence[WalArchive]) -> None:
         for point in read_points(archive.repository, archive.system_identifier):
             if point.name == name:
                 raise Refused(
-                    f"Restore point {name!r} was made before, at {int_to_lsn(point.position)} ({point.time}).",
+                    f"Restore point {name!r} was made before, at {int_to_lsn(point.position)} ({iso(point.time)}).",
                     hint="Choose another name: a recovery would stop at the first of that name.",
                 )
 
