@@ -70,7 +70,7 @@ def live(history: History, now: datetime, days: int) -> None:
             path = next((history.place / "disk" / "main" / "backups" / label).glob("base.tar*"))
             content = path.read_bytes()
             path.write_bytes(flip_a_bit(content))
-            history.verify(day + 5 * HOUR, label, codes=(5,))
+            history.verify(day + 5 * HOUR, label, "--repository", "disk", codes=(5,))
             label = history.backup(day + 5.5 * HOUR, "--type", "full")
             history.work(day + 5.7 * HOUR, 10)
         if sunday or number == flipped:

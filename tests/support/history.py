@@ -8,8 +8,10 @@ and believes that it is then. libfaketime reads the difference to the true time 
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import json
 import os
+import struct
 import subprocess
 import sys
 import time
@@ -23,7 +25,6 @@ from tests.support.archiving import Archiving, wait_until
 from tests.support.servers import PgServer
 from tests.support.wal_faults import FAKETIME
 
-ENGINE = Path(__file__).resolve().parents[2] / "plugins" / "module_utils"
 HOUR = timedelta(hours=1)
 DAY = timedelta(days=1)
 EVIL = "<script>alert(1)</script>"  # somebody's database
@@ -47,8 +48,10 @@ class Clock:
     def running(self) -> Iterator[Clock]:
         library = next((path for path in FAKETIME if path.exists()), None)
         assert library is not None, "libfaketime is missing. Next: install faketime, or run .ci/run packages."
+        names = _shared_by_all()
         values = {
-            "LD_PRELOAD": str(library), "FAKETIME_TIMESTAMP_FILE": str(self._path), "FAKETIME_CACHE_DURATION": "1",
+            "LD_PRELOAD": str(library), "FAKETIME_SHARED": " ".join(names),
+            "FAKETIME_TIMESTAMP_FILE": str(self._path), "FAKETIME_CACHE_DURATION": "1",
             "NO_FAKE_STAT": "1",
         }  # fmt: skip
         before = {name: os.environ.get(name) for name in values}
@@ -60,6 +63,28 @@ class Clock:
                 os.environ.pop(name, None)
                 if value is not None:
                     os.environ[name] = value
+            for path in (f"/dev/shm/sem.{names[0][1:]}", f"/dev/shm/{names[1][1:]}"):
+                Path(path).unlink(missing_ok=True)
+
+
+def _shared_by_all() -> tuple[str, str]:
+    """Semaphore and memory for all processes and users, as the program faketime makes them for its children.
+
+    Left to itself each process makes its own, named by its number, and what a killed one left locks another user out.
+    """
+    libc = ctypes.CDLL(None, use_errno=True)
+    libc.sem_open.restype = ctypes.c_void_p
+    names = (f"/dbops_faketime_sem_{os.getpid()}", f"/dbops_faketime_shm_{os.getpid()}")
+    mask = os.umask(0)
+    try:
+        assert libc.sem_open(names[0].encode(), os.O_CREAT | os.O_EXCL, 0o666, 1), os.strerror(ctypes.get_errno())
+        # two counters, then instants whose nanoseconds of -1 say that nobody has begun yet
+        memory = struct.pack("<QQ", 0, 0) + struct.pack("<qq", 0, -1) * 8
+        with open(f"/dev/shm{names[1]}", "xb") as stream:
+            stream.write(memory.ljust(4096, b"\0"))
+    finally:
+        os.umask(mask)
+    return names
 
 
 @dataclass
@@ -97,7 +122,7 @@ class History:
     def dbops(self, *words: str, codes: tuple[int, ...] = (0,)) -> dict[str, Any]:
         """The command as an operator gives it; its result."""
         line = [sys.executable, "-m", "dbops", "--config", str(self.config), "--output", "json", "--quiet", *words]
-        environment = {**os.environ, "PYTHONPATH": str(ENGINE)}
+        environment = {**os.environ, "PYTHONPATH": str(self.place / "arc" / "lib")}
         done = subprocess.run(line, env=environment, capture_output=True, text=True, check=False, timeout=300)
         assert done.returncode in codes, f"{' '.join(words)}: {done.returncode} {done.stdout[-2000:]} {done.stderr}"
         return dict(json.loads(done.stdout.splitlines()[-1]))

@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import argparse
-import gc
 from collections.abc import Iterator, Sequence
 from datetime import datetime, timezone
 from typing import Any, Optional
@@ -14,7 +13,7 @@ from ..repo.info import info
 from ..repo.record import from_iso
 from ..restore.window_ends import ends_of
 from ..settings import METHODS
-from .door import Answer, Door
+from .door import Answer, Door, without_collector
 from .words import clean, plural, size, table
 
 _HEADINGS = ("BACKUP", "METHOD", "TYPE", "AGE", "TOOK", "DATABASE", "STORED", "RATIO", "CODEC", "VERIFIED", "HELD")
@@ -31,9 +30,7 @@ def add(verbs: Any, common: argparse.ArgumentParser) -> None:
 
 
 def run(door: Door) -> Answer:
-    # Tens of thousands of small objects and no circles: the collector would look at them again and again.
-    gc.disable()
-    try:
+    with without_collector():
         args = door.args
         settings = door.settings()
         ends = ends_of(settings)
@@ -42,8 +39,6 @@ def run(door: Door) -> Answer:
             return Answer(data, "")
         now = datetime.now(timezone.utc)
         return Answer(data, one_text(data["backups"][0], now) if args.label else list_text(data, now))
-    finally:
-        gc.enable()
 
 
 def list_text(data: dict[str, Any], now: datetime) -> str:

@@ -13,7 +13,7 @@ from ..report.files import load
 from ..report.model import Report
 from ..report.report import report
 from ..settings import Settings
-from .door import Answer, Door
+from .door import Answer, Door, without_collector
 from .words import clean
 
 
@@ -43,7 +43,8 @@ def run(door: Door) -> Answer:
             others.append(load(path))
     if not args.files:
         settings.append(door.settings())
-    data = report(settings, others=others, directory=args.directory)
+    with without_collector():
+        data = report(settings, others=others, directory=args.directory)
     if args.output == "json":
         return Answer(data, "")
     lines = [clean(data["msg"]), *(clean(path) for path in data["files"])]

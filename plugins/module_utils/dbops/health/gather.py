@@ -60,7 +60,7 @@ def _notifications(settings: Settings) -> dict[tuple[str, str], int]:
 def _repository(settings: Settings, item: RepositorySettings, seen: Seen, *, deep: bool) -> Repository:
     begun = time.monotonic()
     try:
-        opened = Opened(item, settings.cluster, encryption=settings.encryption)
+        opened = Opened(item, settings.cluster, encryption=settings.encryption, cache=settings.state_path)
         catalog = opened.catalog()
         sizes = {found.key: found.size_bytes for found in opened.store.list(layout.backups(settings.cluster))}
         proofs = read_proofs(opened)
@@ -123,7 +123,7 @@ def _backups(
 def _damage(record: BackupRecord, sizes: dict[str, int], cluster: str) -> Iterable[str]:
     """Only what a listing tells: bits that flipped are found by `deep`, by scrubbing and by verifications."""
     for item in record.objects:
-        size = sizes.get(layout.backup(cluster, record.label) + item.name)
+        size = sizes.get(layout.stored_object(cluster, record.label, item.name, item.generation))
         if size is None:
             yield f"{item.name} is missing"
         elif size != item.stored.size_bytes:
@@ -218,31 +218,23 @@ def _newest_system(catalog: Catalog) -> Optional[str]:
 
 def _described(window: Window, seen: Seen) -> Wal:
     size = window.segments.size
-    places = [place for place in window.segments.present if place not in window.segments.dropped]
-    end = max((number + 1 for _timeline, number in places), default=None)
-    newest_end = None if end is None else end * size
+    last = window.segments.last_of_all()
+    newest_end = None if last is None else (last + 1) * size
     line = next((item for item in reversed(window.lines) if item.intervals), None)
     waiting = seen.unarchived(newest_end)
     return Wal(
-        segments=len(places),
-        stored_bytes=sum(window.stored.values()),
+        segments=window.segments.count(),
+        stored_bytes=window.stored_bytes,
         newest_end=newest_end,
         intervals=tuple(
             Reach(item.start_time, None, item.end, item.broken_by, item.bases)
             for item in (line.intervals if line else ())
         ),
-        missing=_missing(places),
+        missing=window.segments.holes(),
         unarchived_bytes=waiting.length if waiting else None,
         unarchived_since=waiting.since if waiting else None,
         newest_archived_at=seen.last_archived_at,
     )
-
-
-def _missing(places: Iterable[tuple[int, int]]) -> int:
-    by_timeline: dict[int, list[int]] = {}
-    for timeline, number in places:
-        by_timeline.setdefault(timeline, []).append(number)
-    return sum(max(numbers) - min(numbers) + 1 - len(numbers) for numbers in by_timeline.values())
 
 
 def _agent_version(path: str) -> Optional[str]:

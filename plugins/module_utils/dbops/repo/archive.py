@@ -14,6 +14,7 @@ in the stamp at the object's head (codec/stamp.py).
 
 from __future__ import annotations
 
+import contextlib
 import enum
 import itertools
 import time
@@ -28,7 +29,7 @@ from ..codec.stamp import STAMP_READ, stamp, stamp_encrypted, stamped
 from ..codec.stream import Shape, Tally
 from ..errors import BadInput, Corrupt, NoKey, NotFound, Refused
 from ..pg.walfile import Kind, WalName, wal_name
-from ..store import AlreadyThere
+from ..store import AlreadyThere, ObjectInfo
 from . import layout
 from .repository import Repository
 
@@ -102,7 +103,7 @@ class WalArchive:
         self.repository = repository
         self.name = repository.name
         self.system_identifier = system_identifier
-        self._root = layout.wal_of(repository.cluster, system_identifier)
+        self.root = layout.wal_of(repository.cluster, system_identifier)
         self._likely = ".zst"  # how the last file that was found here is stored
         self._listed: dict[str, tuple[float, set[str]]] = {}  # by directory: when, and which keys were there
 
@@ -228,13 +229,9 @@ class WalArchive:
 
     def files(self, *, timeline: Optional[int] = None) -> Iterator[ArchivedFile]:
         """Everything archived, by key. A listing that fails raises; names that are none of ours are passed over."""
-        prefix = self._root if timeline is None else f"{self._root}{timeline:08X}"
+        prefix = self.root if timeline is None else f"{self.root}{timeline:08X}"
         for item in self.repository.store.list(prefix):
-            leaf = item.key.rsplit("/", 1)[1]
-            for suffix, form in _FORMS.items():
-                if leaf.endswith(suffix) and _is_wal(leaf[: -len(suffix)]):
-                    name = wal_name(leaf[: -len(suffix)])
-                    yield ArchivedFile(name, item.key, form.codec, item.size_bytes, form.encryption)
+            yield from archived_file(item)
 
     def histories(self) -> dict[int, str]:
         """The content of every archived `.history` file, by its timeline."""
@@ -246,7 +243,7 @@ class WalArchive:
 
     def key(self, name: WalName, suffix: str) -> str:
         directory = "" if name.kind is Kind.HISTORY else f"{name.text[:16]}/"
-        return f"{self._root}{directory}{name.text}{suffix}"
+        return f"{self.root}{directory}{name.text}{suffix}"
 
     def _locate(self, name: WalName) -> tuple[str, _Form]:
         """The exact name in any form, by one listing; what else begins with it (`.partial`, `.backup`) is not meant."""
@@ -254,7 +251,7 @@ class WalArchive:
         for item in self.repository.store.list(self.key(name, ".")):
             if item.key in keys:
                 return item.key, keys[item.key]
-        raise NotFound(f"{name.text} is not in repository {self.name!r}.", hint=f"Looked below {self._root}.")
+        raise NotFound(f"{name.text} is not in repository {self.name!r}.", hint=f"Looked below {self.root}.")
 
     def _opened(self, name: WalName, length: Optional[int] = None) -> tuple[str, _Form, Iterator[bytes]]:
         """The file's stored bytes; one request for what is stored as its neighbours are. NotFound as of `get`."""
@@ -298,9 +295,11 @@ class WalArchive:
         return stamped(b"".join(self.repository.store.get(key, length=STAMP_READ)))
 
 
-def _is_wal(text: str) -> bool:
-    try:
-        wal_name(text)
-    except BadInput:
-        return False
-    return True
+def archived_file(item: ObjectInfo) -> Iterator[ArchivedFile]:
+    """The object as a WAL file; nothing where its name is none of ours."""
+    leaf = item.key.rsplit("/", 1)[1]
+    for suffix, form in _FORMS.items():
+        if leaf.endswith(suffix):
+            with contextlib.suppress(BadInput):
+                name = wal_name(leaf[: -len(suffix)])
+                yield ArchivedFile(name, item.key, form.codec, item.size_bytes, form.encryption)

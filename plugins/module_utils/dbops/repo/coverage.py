@@ -12,12 +12,14 @@ from datetime import datetime
 from typing import Any, Optional
 
 from ..pg.wal import DEFAULT_SEGMENT_SIZE, lsn_to_int
-from ..pg.walfile import Kind, parse_history
+from ..pg.walfile import parse_history
 from . import layout
 from .archive import WalArchive
 from .record import BackupRecord, iso
 from .repository import Catalog, Repository
-from .window import Base, Interval, Segments, Stretch, holder, intervals, line
+from .wal_index import WalIndex, WalKeys
+from .wal_listing import listing
+from .window import Base, Interval, Segments, Stretch, intervals, line, parts
 
 
 @dataclass(frozen=True)
@@ -46,13 +48,19 @@ class Window:
     def newest(self) -> Optional[Line]:
         return self.lines[-1] if self.lines else None
 
+    @property
+    def stored_bytes(self) -> int:
+        return self.stored.total_bytes if isinstance(self.stored, WalIndex) else sum(self.stored.values())
+
     def line(self, timeline: int) -> Optional[Line]:
         return next((item for item in self.lines if item.timeline == timeline), None)
 
     def between(self, path: Sequence[Stretch], start: int, stop: int) -> Iterator[tuple[int, int]]:
         """The segments (timeline, number) that replay along this path reads from one byte position to another."""
-        for number in range(start // self.segments.size, max(start, stop - 1) // self.segments.size + 1):
-            yield holder(path, number, self.segments.size), number
+        size = self.segments.size
+        for timeline, first, last in parts(path, start // size, max(start, stop - 1) // size, size):
+            for number in range(first, last + 1):
+                yield timeline, number
 
     def describe(self, ends: Optional[Mapping[tuple[int, int], datetime]] = None) -> dict[str, Any]:
         """`ends` are commit times at the ends of intervals, by timeline and byte position, as far as known."""
@@ -61,7 +69,7 @@ class Window:
             "system_identifier": self.system_identifier,
             "repository": self.repository,
             "segments": len(self.segments.present),
-            "stored_bytes": sum(self.stored.values()),
+            "stored_bytes": self.stored_bytes,
             "dropped": len(self.segments.dropped),
             "lines": [
                 {
@@ -89,25 +97,17 @@ def window_of(repository: Repository, catalog: Catalog, system_identifier: str) 
     archive = WalArchive(repository, system_identifier)
     records = _usable(catalog, system_identifier)
     size = _segment_size(records)
-    stored: dict[tuple[int, int], int] = {}
-    keys: dict[tuple[int, int], str] = {}
-    histories: dict[int, list[tuple[int, str]]] = {}
-    for item in archive.files():
-        if item.name.kind is Kind.SEGMENT:
-            place = _place(item.name.text, size)
-            stored[place], keys[place] = item.stored_bytes, item.key
-        elif item.name.kind is Kind.HISTORY:
-            content = archive.get(item.name).decode("utf-8", "replace")
-            histories[item.name.timeline] = parse_history(content)
+    index, found = listing(archive, size)
+    histories = {item.name.timeline: parse_history(archive.get(item.name).decode("utf-8", "replace")) for item in found}
     dropped = {_place(name, size) for name in archive.dropped() if len(name) == 24}
-    segments = Segments(stored.keys(), size, dropped)
+    segments = Segments(index, size, dropped)
     bases = {record.label: base for record in records for base in _base(record)}
-    timelines = sorted({*histories, *(timeline for timeline, _number in stored), *_timelines(bases.values())})
+    timelines = sorted({*histories, *index.timelines, *_timelines(bases.values())})
     lines = tuple(
         Line(timeline, line(timeline, histories), intervals(timeline, bases.values(), segments, histories))
         for timeline in timelines
     )
-    return Window(system_identifier, repository.name, lines, segments, stored, bases, histories, keys)
+    return Window(system_identifier, repository.name, lines, segments, index, bases, histories, WalKeys(index))
 
 
 def windows(repository: Repository, catalog: Catalog) -> list[Window]:

@@ -171,8 +171,10 @@ def _object(item: dict[str, Any]) -> StoredObject:
     name = item["name"]
     if "/" in name or name in ("", ".", ".."):
         raise ValueError(f"object name {name!r}")
-    sides = {"stored": Side(**item["stored"]), "plain": Side(**plain) if plain else None}
-    return StoredObject(**{**item, **sides, "keys": tuple(item.get("keys", ()))})
+    item["stored"], item["plain"] = Side(**item["stored"]), Side(**plain) if plain else None
+    if "keys" in item:
+        item["keys"] = tuple(item["keys"])
+    return StoredObject(**item)
 
 
 def _version() -> str:

@@ -70,8 +70,11 @@ class Repository:
         cluster: str,
         store: Optional[Store] = None,
         encryption: Optional[EncryptionSettings] = None,
+        cache: Optional[str] = None,
     ) -> None:
+        """`cache`: a directory of this host for what was listed before; None: everything is listed each time."""
         self.settings = settings
+        self.cache = cache
         self.encryption = encryption or EncryptionSettings()
         self.name = settings.name
         self.cluster = cluster
@@ -305,7 +308,7 @@ class Repository:
 
 def open_repository(settings: Settings, name: Optional[str] = None) -> Repository:
     item = settings.repository(name)
-    opened = Repository(item, settings.cluster, encryption=settings.encryption)
+    opened = Repository(item, settings.cluster, encryption=settings.encryption, cache=settings.state_path)
     lock_new_objects(opened.store, item, settings.retention_of(item), settings.cluster)
     return opened
 

@@ -11,12 +11,13 @@ then. A promotion copies the old timeline's part of the segment into the first f
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Optional
 
 from ..pg.wal import int_to_lsn, lsn_to_int
+from .wal_index import WalIndex
 
 
 @dataclass(frozen=True)
@@ -74,6 +75,42 @@ class Segments:
     def has(self, timeline: int, number: int) -> bool:
         return (timeline, number) in self.present and (timeline, number) not in self.dropped
 
+    def first_missing(self, timeline: int, begin: int, end: int) -> Optional[int]:
+        """The first number of begin to end (inclusive) that replay would lack there."""
+        if not isinstance(self.present, WalIndex):
+            return next((number for number in range(begin, end + 1) if not self.has(timeline, number)), None)
+        lost = min((item[1] for item in self.dropped if item[0] == timeline and begin <= item[1] <= end), default=None)
+        hole = self.present.first_missing(timeline, begin, end)
+        return min((number for number in (lost, hole) if number is not None), default=None)
+
+    def last(self, timeline: int, begin: int, end: Optional[int]) -> Optional[int]:
+        """The last number from begin on (to end, inclusive) that is there, to be trusted or not."""
+        if isinstance(self.present, WalIndex):
+            return self.present.last(timeline, begin, end)
+        numbers = (number for line, number in self.present if line == timeline and begin <= number)
+        return max((number for number in numbers if end is None or number <= end), default=None)
+
+    def count(self) -> int:
+        """How many are there and can be trusted."""
+        return len(self.present) - sum(item in self.present for item in set(self.dropped))
+
+    def last_of_all(self) -> Optional[int]:
+        """The greatest number, on whatever timeline, that can be trusted."""
+        if isinstance(self.present, WalIndex) and not self.dropped:
+            last = [self.present.last(timeline, 0) for timeline in self.present.timelines]
+            return max((number for number in last if number is not None), default=None)
+        return max((number for timeline, number in self.present if self.has(timeline, number)), default=None)
+
+    def holes(self) -> int:
+        """How many replay would lack although older and newer ones of their timeline can be trusted."""
+        if isinstance(self.present, WalIndex) and not self.dropped:
+            return self.present.holes()
+        by_timeline: dict[int, list[int]] = {}
+        for timeline, number in self.present:
+            if self.has(timeline, number):
+                by_timeline.setdefault(timeline, []).append(number)
+        return sum(max(numbers) - min(numbers) + 1 - len(numbers) for numbers in by_timeline.values())
+
     def name(self, timeline: int, number: int) -> str:
         per_log = 0x100000000 // self.size
         return f"{timeline:08X}{number // per_log:08X}{number % per_log:08X}"
@@ -98,8 +135,9 @@ def intervals(
 ) -> tuple[Interval, ...]:
     """The line's restorable intervals in LSN order. A base that cannot even become consistent starts none."""
     path = line(timeline, histories)
-    last = max((item[1] for item in segments.present if _relevant(path, item, segments.size)), default=-1)
+    last = _last(path, segments)
     found: list[Interval] = []
+    joined: list[str] = []  # the bases of the last one
     begun, end, missing = 0, -1, None  # the run of segments walked last: bases within it share its end
     for base in sorted(bases, key=lambda item: (item.start, item.stop)):
         if not _on(path, base):
@@ -110,10 +148,26 @@ def intervals(
         if end < base.stop:
             continue
         if found and found[-1].end == end:
-            found[-1] = _joined(found[-1], base)
+            joined.append(base.label)
+            if (
+                base.stop < found[-1].start or base.stopped < found[-1].start_time
+            ):  # it started later and stopped earlier
+                found[-1] = replace(
+                    found[-1],
+                    start=min(found[-1].start, base.stop),
+                    start_time=min(found[-1].start_time, base.stopped),
+                )
         else:
-            found.append(Interval(timeline, base.stop, end, base.stopped, (base.label,), missing))
+            _close(found, joined)
+            joined = [base.label]
+            found.append(Interval(timeline, base.stop, end, base.stopped, (), missing))
+    _close(found, joined)
     return tuple(found)
+
+
+def _close(found: list[Interval], joined: Sequence[str]) -> None:
+    if found:
+        found[-1] = replace(found[-1], bases=tuple(joined))
 
 
 def covering(found: Iterable[Interval], position: int) -> Optional[Interval]:
@@ -122,16 +176,6 @@ def covering(found: Iterable[Interval], position: int) -> Optional[Interval]:
         if interval.start <= position <= interval.end:
             return interval
     return None
-
-
-def _joined(interval: Interval, base: Base) -> Interval:
-    """With one more base; one that started later may have stopped earlier, and then the interval begins there."""
-    return replace(
-        interval,
-        start=min(interval.start, base.stop),
-        start_time=min(interval.start_time, base.stopped),
-        bases=(*interval.bases, base.label),
-    )
 
 
 def _on(path: Sequence[Stretch], base: Base) -> bool:
@@ -146,13 +190,12 @@ def _on(path: Sequence[Stretch], base: Base) -> bool:
 
 def _reach(path: Sequence[Stretch], start: int, last: int, segments: Segments) -> tuple[int, Optional[str]]:
     """How far replay gets from `start`, and the missing segment if WAL of this line (up to `last`) lies beyond it."""
-    number = start // segments.size
-    while number <= last:
-        timeline = holder(path, number, segments.size)
-        if not segments.has(timeline, number):
+    first = start // segments.size
+    for timeline, begin, end in parts(path, first, last, segments.size):
+        number = segments.first_missing(timeline, begin, end)
+        if number is not None:
             return _until(path, number, segments), segments.name(timeline, number)
-        number += 1
-    return max(start, _until(path, number, segments)), None
+    return max(start, _until(path, max(first, last + 1), segments)), None
 
 
 def _until(path: Sequence[Stretch], number: int, segments: Segments) -> int:
@@ -171,6 +214,20 @@ def holder(path: Sequence[Stretch], number: int, size: int) -> int:
     return begun[-1].timeline
 
 
-def _relevant(path: Sequence[Stretch], item: tuple[int, int], size: int) -> bool:
-    timeline, number = item
-    return holder(path, number, size) == timeline
+def parts(path: Sequence[Stretch], first: int, last: int, size: int) -> Iterator[tuple[int, int, int]]:
+    """From the first to the last number, as stretches of one holder each: timeline, first and last of it."""
+    for stretch, after in zip(path, [*path[1:], None]):
+        begin = max(first, stretch.begin // size)
+        end = last if after is None else min(last, after.begin // size - 1)
+        if begin <= end:
+            yield stretch.timeline, begin, end
+
+
+def _last(path: Sequence[Stretch], segments: Segments) -> int:
+    """The last number for which the line's own file is there; -1 without any."""
+    for stretch, after in reversed(list(zip(path, [*path[1:], None]))):
+        end = None if after is None else after.begin // segments.size - 1
+        found = segments.last(stretch.timeline, stretch.begin // segments.size, end)
+        if found is not None:
+            return found
+    return -1

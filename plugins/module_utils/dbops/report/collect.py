@@ -70,7 +70,7 @@ def _repository(settings: Settings, item: RepositorySettings, seen: Seen, facts:
     if not seen.reached:
         return replace(empty, error=seen.probes[0].message if seen.probes else "It was not looked at.")
     try:
-        opened = Opened(item, settings.cluster, encryption=settings.encryption)
+        opened = Opened(item, settings.cluster, encryption=settings.encryption, cache=settings.state_path)
         catalog = opened.catalog()
         return _looked_at(settings, opened, catalog, seen, facts, empty)
     except DbopsError as error:
@@ -113,7 +113,7 @@ def _looked_at(
         window_start=decided.get("window_start"),
         retention_error=decided.get("error", ""),
         wal_segments=sum(len(window.segments.present) for window in found),
-        wal_bytes=sum(sum(window.stored.values()) for window in found),
+        wal_bytes=sum(window.stored_bytes for window in found),
         backup_bytes=sum(backup.stored_bytes for backup in seen.backups),
         free_bytes=seen.free_bytes,
         total_bytes=seen.total_bytes,

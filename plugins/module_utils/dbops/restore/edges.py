@@ -63,8 +63,9 @@ class WalReader:
     def edge(self, line: Line, interval: Interval) -> Edge:
         """Walk back from the interval's end until a transaction's end is found."""
         last_record = None
-        places = list(self._window.between(line.path, interval.start, interval.end))
-        for timeline, number in reversed(places[-_FARTHEST:]):
+        near = max(interval.start, interval.end - _FARTHEST * self._window.segments.size)
+        places = list(self._window.between(line.path, near, interval.end))
+        for timeline, number in reversed(places):
             found = self.read(timeline, number, until=interval.end)
             last_record = found.last_record if last_record is None else last_record
             times = [mark.time for mark in found.marks if mark.time is not None and mark.position >= interval.start]

@@ -6,9 +6,9 @@ from __future__ import annotations
 from ..settings import RepositorySettings
 from .cloud import CloudStore
 from .local import LocalStore
-from .protocol import AlreadyThere, ObjectInfo, Store, Trouble
+from .protocol import AlreadyThere, Folder, ObjectInfo, Store, Trouble
 
-__all__ = ["AlreadyThere", "ObjectInfo", "Store", "Trouble", "open_store"]
+__all__ = ["AlreadyThere", "Folder", "ObjectInfo", "Store", "Trouble", "open_store"]
 
 
 def open_store(settings: RepositorySettings) -> Store:

@@ -6,12 +6,14 @@ from __future__ import annotations
 import contextlib
 import os
 import stat
-from collections.abc import Mapping
+import time
+from collections.abc import Iterator, Mapping
 from typing import Callable
 
 from ..errors import Corrupt
 
 PART = ".part-"
+SETTLED_S = 60
 _XATTR = "user.dbops."
 READ = os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK  # a FIFO must not hold us
 DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
@@ -125,3 +127,22 @@ def parts_below(descriptor: int, base: str) -> list[tuple[str, list[str]]]:
         if parts or (not files and not directories):
             found.append((os.path.normpath(os.path.join("/", base, path))[1:], parts))
     return found
+
+
+def entries(directory: int) -> Iterator[tuple[str, os.stat_result]]:
+    """Names that are no hidden ones, with what they are; no link is followed."""
+    with os.scandir(directory) as found:
+        for entry in found:
+            if not entry.name.startswith("."):
+                with contextlib.suppress(FileNotFoundError):  # gone between the two looks
+                    yield entry.name, entry.stat(follow_symlinks=False)
+
+
+def stamp(status: os.stat_result) -> str:
+    """Changes whenever a name in the directory comes or goes; empty while that may still show in the same instant.
+
+    Times have the grain of the file server's clock, which may also go a little wrong: a minute is more than both.
+    """
+    if time.time() - max(status.st_mtime, status.st_ctime) < SETTLED_S:
+        return ""
+    return f"{status.st_dev}-{status.st_ino}-{status.st_mtime_ns}-{status.st_ctime_ns}"

@@ -24,7 +24,7 @@ from .bucket import Bucket, How, Judgement, Page, Piece
 from .lease import Leases
 from .parts import in_order, parts_of, run_all
 from .patience import patiently
-from .protocol import AlreadyThere, ObjectInfo, check_key, check_prefix
+from .protocol import AlreadyThere, Folder, ObjectInfo, check_key, check_prefix
 
 T = TypeVar("T")
 _TOKEN = "dbopsput"  # metadata that names one put, so that an answer that got lost is no riddle; no name has a dash
@@ -248,6 +248,11 @@ class CloudStore:
     def children(self, prefix: str) -> Iterator[str]:
         check_prefix(prefix)
         return self._children(prefix)
+
+    def folder(self, prefix: str) -> Folder | None:
+        """None: a bucket has no folders whose change it would notice."""
+        del prefix
+        return None
 
     def _children(self, prefix: str) -> Iterator[str]:
         cut = len(self.bucket.prefix) + len(prefix)

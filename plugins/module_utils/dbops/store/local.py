@@ -21,7 +21,7 @@ from io import FileIO
 
 from ..errors import BadInput, Busy, Corrupt, DbopsError, NotFound, Refused, Unreachable
 from . import beneath
-from .protocol import AlreadyThere, ObjectInfo, check_key
+from .protocol import AlreadyThere, Folder, ObjectInfo, check_key
 from .writeback import Writeback
 
 CHUNK = 1 << 20
@@ -160,6 +160,18 @@ class LocalStore:
                     folders = (entry.name for entry in entries if entry.is_dir(follow_symlinks=False))
                     names = [name for name in folders if not name.startswith(".")]
         return iter(sorted(names))
+
+    def folder(self, prefix: str) -> Folder | None:
+        objects: dict[str, ObjectInfo] = {}
+        folders: dict[str, str] = {}
+        with self._explained(f"list {prefix!r}"), self._existing(prefix) as descriptor:
+            if descriptor is not None:
+                for name, status in beneath.entries(descriptor):
+                    if stat.S_ISDIR(status.st_mode):
+                        folders[name] = beneath.stamp(status)
+                    elif stat.S_ISREG(status.st_mode):
+                        objects[name] = self._info(prefix + name, status, {})
+        return Folder(tuple(objects[name] for name in sorted(objects)), dict(sorted(folders.items())))
 
     @contextlib.contextmanager
     def lock(self, name: str, *, shared: bool = False) -> Iterator[None]:

@@ -37,6 +37,18 @@ class ObjectInfo:
     storage_class: str = ""  # the cloud's own word, where a list has it
 
 
+@dataclass(frozen=True)
+class Folder:
+    """What lies directly in one: objects, and folders by name with a stamp.
+
+    Two equal stamps of a folder say that no object came or went there in between. An empty one says nothing: it has
+    changed so lately that the next change might not show.
+    """
+
+    objects: tuple[ObjectInfo, ...]
+    folders: Mapping[str, str]
+
+
 class Trouble(Unreachable):
     """Cannot know, and why: `reason` is one of REASONS, for those who count or probe."""
 
@@ -90,6 +102,9 @@ class Store(Protocol):
 
     def children(self, prefix: str) -> Iterator[str]:
         """The names directly below `prefix` (which ends with a slash) that have something below them, in order."""
+
+    def folder(self, prefix: str) -> Folder | None:
+        """What lies directly below `prefix` (which ends with a slash); None where the store has no stamps to give."""
 
     def delete(self, key: str) -> None:
         """Remove one object; already gone is fine."""

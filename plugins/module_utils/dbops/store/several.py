@@ -19,7 +19,7 @@ from datetime import datetime
 from typing import Any, Callable, Optional, TypeVar  # a method is called list here
 
 from ..errors import DbopsError, NotFound, Unreachable
-from .protocol import AlreadyThere, ObjectInfo, Store
+from .protocol import AlreadyThere, Folder, ObjectInfo, Store
 
 PATIENCE_S = 300.0
 _DEPTH = 4
@@ -133,6 +133,9 @@ class Several:
 
     def children(self, prefix: str) -> Iterator[str]:
         return self._first(lambda store: iter(list(store.children(prefix))))
+
+    def folder(self, prefix: str) -> Folder | None:
+        return self._first(lambda store: store.folder(prefix))
 
     def caveats(self) -> tuple[str, ...]:
         return tuple(caveat for member in self.members for caveat in member.store.caveats())
