@@ -13,9 +13,9 @@ from __future__ import annotations
 import hashlib
 import queue
 import threading
-from collections.abc import Iterable, Iterator
+from collections.abc import Generator, Iterable, Iterator
 from dataclasses import dataclass, field
-from typing import IO, Any, Callable, Optional
+from typing import IO, Any, Callable, Optional, TypeVar
 
 from ..errors import Corrupt, NoKey
 from .ciphers import Cipher
@@ -24,6 +24,7 @@ from .codecs import codec_named, default_threads
 CHUNK = 1 << 20
 _DEPTH = 4
 _HEAD = 16 << 10
+Passed = TypeVar("Passed")
 
 
 @dataclass(frozen=True)
@@ -169,8 +170,8 @@ def read_chunks(stream: IO[bytes], size: int = CHUNK) -> Iterator[bytes]:
 _END = object()
 
 
-def ahead(chunks: Iterable[bytes], depth: int = _DEPTH) -> Iterator[bytes]:
-    """The same chunks, produced by a thread that runs up to `depth` chunks ahead of the reader.
+def ahead(chunks: Iterable[Passed], depth: int = _DEPTH) -> Generator[Passed, None, None]:
+    """The same chunks, or whatever passes, produced by a thread that runs up to `depth` of them ahead of the reader.
 
     An exception in the producer is raised in the reader; a reader that leaves stops the producer.
     """

@@ -28,7 +28,7 @@ from .recovery import Recovery, resume_command, settle
 from .target import Target
 
 if TYPE_CHECKING:
-    from .physical import Request
+    from .physical_plan import Request
 
 _LOG = "dbops-recovery.log"
 
