@@ -11,17 +11,16 @@ from __future__ import annotations
 import atexit
 import contextlib
 import os
-import re
 import signal
 from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import replace
-from typing import Any, NoReturn, Optional
+from typing import Any, NoReturn
 
 from ansible.module_utils.basic import AnsibleModule, missing_required_lib
 from ansible.module_utils.common.respawn import has_respawned, probe_interpreters_for_module, respawn_module
 
-from .dbops import __version__
+from .dbops import __version__, installed
 from .dbops import settings as engine_settings
 from .dbops.errors import BadInput, DbopsError, MissingLibrary, Refused, ToolFailed
 from .dbops.pg.connection import password_in_passfile
@@ -31,8 +30,7 @@ from .dbops.settings import ConnectionSettings, Settings
 from .dbops.settings_encryption import ENCRYPTIONS
 
 # What the agent role installs. A host without it is fine: a module brings the engine along.
-AGENT = "/usr/local/lib/dbops/dbops/__init__.py"
-INTERPRETERS = ("/usr/local/lib/dbops/venv/bin/python3", "/usr/bin/python3", "/usr/libexec/platform-python")
+INTERPRETERS = (f"{installed.LIB_PATH}/venv/bin/python3", "/usr/bin/python3", "/usr/libexec/platform-python")
 # Set by the action plugin of the module's name, which reads that file while the module works.
 PROGRESS_FILE = "DBOPS_PROGRESS_FILE"
 
@@ -208,10 +206,10 @@ class DbopsModule:
         self._module.no_log_values.update(str(secret) for secret in secrets if secret)
 
     def _warn_of_another_agent(self) -> None:
-        installed = agent_version()
-        if installed not in (None, __version__):
+        there = installed.version()
+        if there not in (None, __version__):
             self._module.warn(
-                f"This host has dbops {installed} installed, and the controller {__version__}. "
+                f"This host has dbops {there} installed, and the controller {__version__}. "
                 "Next: run playbooks/setup.yml, so that scheduled backups are made by the same version."
             )
 
@@ -220,16 +218,6 @@ class _LiveProgress(StatusFile):
     def report(self, step: Step) -> None:
         with contextlib.suppress(OSError):  # a full home directory must not end a backup
             super().report(step)
-
-
-def agent_version(path: str = AGENT) -> Optional[str]:
-    """The version of the engine that the agent role installed on this host, or None."""
-    try:
-        with open(path, encoding="utf-8") as stream:
-            found = re.search(r'^__version__ = "([^"]+)"', stream.read(), re.MULTILINE)
-    except OSError:
-        return None
-    return found.group(1) if found else None
 
 
 def _progress() -> Silent:

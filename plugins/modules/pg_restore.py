@@ -634,7 +634,7 @@ from ..module_utils._module import CONNECTION, ENCRYPTION, HOST, DbopsModule
 from ..module_utils.dbops.errors import BadInput
 from ..module_utils.dbops.progress import Progress
 from ..module_utils.dbops.restore import logical, physical
-from ..module_utils.dbops.restore.target import KINDS, Target, parse
+from ..module_utils.dbops.restore.target import Target, parse
 from ..module_utils.dbops.restore.validate import validate
 from ..module_utils.dbops.settings import Settings
 
@@ -742,11 +742,9 @@ def _physical(module: DbopsModule, settings: Settings, progress: Progress) -> tu
 
 
 def _target(recovery: Optional[dict[str, Any]]) -> Optional[Target]:
-    """None when no recovery is asked for. A recovery without a point is no end of the WAL that somebody wished for."""
+    """None when no recovery is asked for: the backup alone."""
     if recovery is None:
         return None
-    if not any(recovery[kind] for kind in KINDS):
-        raise BadInput("A recovery needs its point.", hint=f"Give one of: {', '.join(KINDS)}.")
     return parse(recovery, inclusive=recovery["inclusive"], timeline=recovery["timeline"], action=recovery["action"])
 
 

@@ -254,10 +254,11 @@ def test_a_programs_last_words_are_returned(arguments):
 
 @pytest.mark.parametrize(("installed", "warned"), [("0.9.0", True), (__version__, False), (None, False)])
 def test_another_version_on_the_host_is_warned_of(installed, warned, arguments, tmp_path, monkeypatch):
-    agent = tmp_path / "__init__.py"
+    engine = tmp_path / "dbops"
+    engine.mkdir()
     if installed:
-        agent.write_text(f'"""The engine."""\n__version__ = "{installed}"\n')
-    monkeypatch.setattr(_module, "agent_version", lambda real=_module.agent_version: real(str(agent)))
+        (engine / "__init__.py").write_text(f'"""The engine."""\n__version__ = "{installed}"\n')
+    monkeypatch.setattr(_module.installed, "version", lambda real=_module.installed.version: real(str(tmp_path)))
     warnings = run("pg_backup_info", **arguments)["warnings"]
     assert bool(warnings) is warned
     assert not warned or ("0.9.0" in warnings[0] and __version__ in warnings[0])

@@ -15,7 +15,7 @@ ENGINE = pathlib.Path(__file__).resolve().parents[2] / "plugins" / "module_utils
 
 # A room may import from floors below its own. docs/architecture.md draws the same.
 FLOORS = {
-    "errors": 0, "progress": 0, "severity": 0,
+    "errors": 0, "installed": 0, "progress": 0, "severity": 0,
     "schema": 1,
     "settings_retention": 1.2,
     "settings_encryption": 1.5, "settings_migrations": 1.5, "settings_repositories": 1.5, "settings_verify": 1.5,

@@ -28,8 +28,10 @@ def test_two_targets_are_refused_by_name():
         parse({"lsn": "0/3000000", "xid": "777"})
 
 
-def test_nothing_given_means_the_end_of_the_wal():
-    target = parse({"time": None, "name": "", "immediate": False})
+def test_the_end_of_the_wal_has_to_be_wished_for():
+    with pytest.raises(BadInput, match="needs its point"):
+        parse({"time": None, "name": "", "immediate": False, "latest": False})
+    target = parse({"latest": True})
     assert target.kind == "latest"
     assert "recovery_target_action" not in parameters(target, restore_command="x")
 

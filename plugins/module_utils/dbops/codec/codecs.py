@@ -16,7 +16,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any, Callable, Protocol
 
 from ..errors import BadInput, Corrupt, DbopsError, MissingLibrary
-from .zstd_blocks import pieces
+from .zstd_blocks import LARGEST, pieces
 
 _BLOCK = 4 << 20
 Chunks = Iterable[bytes]
@@ -81,7 +81,9 @@ class Zstd:
         zstandard = self._library()
         # 2 GiB window: what `zstd --ultra --long=31` can make; the frame says how much is really needed.
         decompressor = zstandard.ZstdDecompressor(max_window_size=1 << 31)
-        return _unframe(pieces(chunks), decompressor.decompressobj, zstandard.ZstdError, self.name)
+        return _unframe(
+            pieces(chunks), lambda: decompressor.decompressobj(write_size=LARGEST), zstandard.ZstdError, self.name
+        )
 
     @staticmethod
     def _library() -> Any:

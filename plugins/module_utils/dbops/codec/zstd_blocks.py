@@ -12,7 +12,8 @@ from collections.abc import Iterable, Iterator
 
 _MAGIC = 0xFD2FB528
 _SKIPPABLE = 0x184D2A50
-_BLOCKS = 8  # at most 1 MiB of output for each piece
+_BLOCKS = 8
+LARGEST = _BLOCKS << 17  # what a piece unpacks to at the most: 1 MiB
 
 
 def pieces(chunks: Iterable[bytes]) -> Iterator[bytes]:

@@ -3,14 +3,13 @@
 
 from __future__ import annotations
 
-import re
 import shutil
 import time
 from collections.abc import Iterable
 from datetime import datetime, timezone
 from typing import Any, Optional
 
-from .. import __version__
+from .. import __version__, installed
 from ..errors import DbopsError, NoKey, NotFound
 from ..notify.state import counts
 from ..progress import Silent
@@ -26,7 +25,6 @@ from ..settings import RepositorySettings, Settings
 from .facts import Backup, Facts, Probe, Reach, Repository, Wal
 from .server import Seen, look
 
-AGENT = "/usr/local/lib/dbops/dbops/__init__.py"
 _SMALL = 8 << 20  # a probe reads no more than this
 
 
@@ -43,7 +41,7 @@ def gather(settings: Settings, *, deep: bool = False, now: Optional[datetime] = 
         repositories=tuple(_repository(settings, item, seen, deep=deep) for item in settings.repositories),
         server=seen.server,
         server_error=seen.error,
-        agent_version=_agent_version(AGENT),
+        agent_version=installed.version(),
         tool_version=__version__,
         canary=settings.canary,
         notifications=_notifications(settings),
@@ -235,12 +233,3 @@ def _described(window: Window, seen: Seen) -> Wal:
         unarchived_since=waiting.since if waiting else None,
         newest_archived_at=seen.last_archived_at,
     )
-
-
-def _agent_version(path: str) -> Optional[str]:
-    try:
-        with open(path, encoding="utf-8") as stream:
-            found = re.search(r'^__version__ = "([^"]+)"', stream.read(), re.MULTILINE)
-    except OSError:
-        return None
-    return found.group(1) if found else None

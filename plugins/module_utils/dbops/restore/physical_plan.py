@@ -11,6 +11,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any, Optional
 
 from ..errors import BadInput, DbopsError
+from ..installed import LIB_PATH
 from ..pg.datadir import running_elsewhere
 from ..pg.osuser import Identity, cluster_identity
 from ..pg.tools import Tools, find_tools
@@ -23,7 +24,6 @@ from ..repo.repository import Catalog, Entry, Repository
 from ..repo.several import first_that_can
 from ..repo.window import Segments
 from ..settings import Settings
-from ..wal.runnable import INSTALLED
 from . import place, roll
 from .recovery import Recovery
 from .select import select
@@ -51,7 +51,7 @@ class Request:
     side: bool = False  # as an isolated server of its own
     port: Optional[int] = None
     socket_directory: Optional[str] = None
-    lib_path: str = INSTALLED  # the installed engine, of which a recovery takes a copy where this one is no directory
+    lib_path: str = LIB_PATH  # the installed engine, of which a recovery takes a copy where this one is no directory
 
 
 @dataclass(frozen=True)

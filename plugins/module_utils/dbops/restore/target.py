@@ -47,19 +47,21 @@ class Target:
 def parse(
     given: Mapping[str, Any], *, inclusive: bool = True, timeline: str = "latest", action: str = "promote"
 ) -> Target:
-    """From the options of a door: at most one of the kinds, everything else checked as strictly.
+    """From the options of a door: exactly one of the kinds, everything else checked as strictly.
 
-    `given` has a value, None or False for each kind. Nothing at all means the end of the WAL.
+    `given` has a value, None or False for each kind. Nothing at all is refused: the end of the WAL is `latest`.
     """
     asked = [(kind, given[kind]) for kind in KINDS if given.get(kind) not in (None, "", False)]
     if len(asked) > 1:
         names = " and ".join(kind for kind, _value in asked)
         raise BadInput(f"A recovery has one target, and {names} were given.", hint="Give one of them.")
+    if not asked:
+        raise BadInput("A recovery needs its point.", hint=f"Give one of: {', '.join(KINDS)}.")
     if action not in ACTIONS:
         raise BadInput(f"After the target PostgreSQL cannot {action!r}.", hint=f"Choose one of: {', '.join(ACTIONS)}.")
     if not re.fullmatch(r"latest|current|[1-9]\d{0,9}", timeline):
         raise BadInput(f"{timeline!r} is not a timeline.", hint="Give latest, current or a timeline's number.")
-    kind, value = asked[0] if asked else ("latest", "")
+    kind, value = asked[0]
     if kind == "immediate" and timeline == "latest":
         timeline = "current"  # the latest one may be out of reach, and immediate never needs it
     return Target(kind, _checked(kind, value), inclusive, timeline, action)

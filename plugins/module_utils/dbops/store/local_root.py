@@ -59,7 +59,7 @@ class Root:
         self._settled.add(directory)
 
     def open(self, path: str, *, create: bool = False) -> int:
-        """Descriptor, the caller's, of a directory below the root, walked down component by component, no link followed."""
+        """Descriptor, the caller's, of a directory below the root: component by component, no link followed."""
         parts = [part for part in path.split("/") if part]
         if any(part.startswith(".") for part in parts):
             raise BadInput(f"{path!r} cannot lead to a key.", hint="Use plain path components joined by slashes.")

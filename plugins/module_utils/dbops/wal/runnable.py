@@ -15,10 +15,10 @@ import sys
 from collections.abc import Iterable
 
 from ..errors import NotFound
+from ..installed import LIB_PATH
 from ..pg.osuser import Identity, steady
 from .scripts import running_lib_path
 
-INSTALLED = "/usr/local/lib/dbops"  # where role agent puts the engine
 _LIBRARIES = {
     "zstd": "zstandard",
     "lz4": "lz4",
@@ -34,7 +34,7 @@ _IGNORED = shutil.ignore_patterns("__pycache__", ".mypy_cache")
 _PYTHONS = ("/usr/bin/python3", "/usr/local/bin/python3", "/usr/libexec/platform-python")
 
 
-def find_engine(lib_path: str = INSTALLED) -> str:
+def find_engine(lib_path: str = LIB_PATH) -> str:
     """The directory above this engine's own, or above the installed one where this one came in a module's payload."""
     for above in (running_lib_path(), lib_path):
         if os.path.isfile(os.path.join(above, "dbops", "cli", "wal_command.py")):

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from typing import Any, Optional
 
 from ..errors import BadInput, NotFound, Refused, Unreachable
+from ..installed import LIB_PATH
 from ..pg.config_files import Line, configuration, read
 from ..pg.connection import connected
 from ..pg.osuser import Identity
@@ -39,7 +40,7 @@ class Request:
     take_over: bool = False  # replace the archive_command of another tool
     reload: bool = False
     python: str = "/usr/bin/python3"
-    lib_path: str = "/usr/local/lib/dbops"
+    lib_path: str = LIB_PATH
     config: Optional[str] = None
 
 
