@@ -86,8 +86,8 @@ def _fill_and_swap(plan: RestorePlan, clock: _Clock, progress: Progress) -> tupl
             if plan.request.verify or len(plan.chain) > 1:
                 with clock.phase("verify_s"):
                     verify(job, root, control_file, progress)
-            _mark_as_restored(root, plan.record)
             with clock.phase("sync_s"):
+                _mark_as_restored(root, plan.record)
                 progress.report(Step("flush to disk", meter.done_bytes, meter.done_bytes))
                 for path in {root, *roots.values()}:
                     Flusher(path).finish()
