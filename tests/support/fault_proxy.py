@@ -12,8 +12,8 @@ import http.client
 import socket
 import struct
 import threading
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 from urllib.parse import urlsplit
@@ -27,7 +27,18 @@ FAULTS = (
     "hang",  # nothing comes until the client gives up
     "slow",  # it arrives in drips
 )  # fmt: skip
-_ANSWERS = {"500": "InternalError", "503": "SlowDown", "429": "TooManyRequests", "403": "AccessDenied"}
+# What no repetition mends, or what a client may not notice by the answer alone.
+WORSE = (
+    "403",  # denied, from now on
+    "skew",  # a signature of another hour
+    "spoiled",  # a byte in the middle of the content is another one
+    "stale",  # a list as it was when it was first asked for
+)
+_KEPT = 10_000  # bytes of each body, for who wants to look
+_ANSWERS = {
+    "500": (500, "InternalError"), "503": (503, "SlowDown"), "429": (429, "TooManyRequests"),
+    "403": (403, "AccessDenied"), "skew": (403, "RequestTimeTooSkewed"),
+}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -35,6 +46,8 @@ class Request:
     number: int  # from 1
     method: str
     path: str  # with its query
+    headers: Mapping[str, str] = field(default_factory=dict)
+    body: bytes = b""
 
     @property
     def writes(self) -> bool:
@@ -50,6 +63,7 @@ class FaultProxy:
         self._over = threading.Event()
         self.plan: Callable[[Request], str | None] = lambda request: None
         self.seen: list[tuple[Request, str | None]] = []
+        self._lists: dict[str, tuple[http.client.HTTPResponse, bytes]] = {}
         proxy = self
 
         class Handler(BaseHTTPRequestHandler):
@@ -83,12 +97,12 @@ class FaultProxy:
         return sum(fault is not None for _request, fault in self.seen)
 
     def handle(self, client: BaseHTTPRequestHandler) -> None:
+        body = client.rfile.read(int(client.headers.get("Content-Length") or 0))
         with self._lock:
             self._count += 1
-            request = Request(self._count, client.command, client.path)
+            request = Request(self._count, client.command, client.path, dict(client.headers.items()), body[:_KEPT])
             fault = self.plan(request)
             self.seen.append((request, fault))
-        body = client.rfile.read(int(client.headers.get("Content-Length") or 0))
         if fault == "reset":
             return self._cut(client)
         if fault == "hang":
@@ -97,6 +111,9 @@ class FaultProxy:
         if fault in _ANSWERS:
             return self._refuse(client, fault)
         answer, content = self._forward(client, body)
+        if "list-type=2" in client.path and answer.status == 200:
+            first = self._lists.setdefault(client.path, (answer, content))
+            answer, content = first if fault == "stale" else (answer, content)
         if fault == "lost":
             return self._cut(client)
         return self._answer(client, answer, content, fault)
@@ -125,6 +142,9 @@ class FaultProxy:
             client.end_headers()
             if is_head:
                 return
+            if fault == "spoiled" and content:
+                middle = len(content) // 2
+                content = content[:middle] + bytes([content[middle] ^ 0x10]) + content[middle + 1 :]
             if fault == "truncated":
                 client.wfile.write(content[: len(content) // 2])
                 self._cut(client)
@@ -136,9 +156,10 @@ class FaultProxy:
                 client.wfile.write(content)
 
     def _refuse(self, client: BaseHTTPRequestHandler, fault: str) -> None:
-        content = f"<Error><Code>{_ANSWERS[fault]}</Code><Message>injected</Message></Error>".encode()
+        status, code = _ANSWERS[fault]
+        content = f"<Error><Code>{code}</Code><Message>injected</Message></Error>".encode()
         with contextlib.suppress(OSError):
-            client.send_response(int(fault))
+            client.send_response(status)
             client.send_header("Content-Type", "application/xml")
             client.send_header("Content-Length", str(len(content)))
             client.end_headers()

@@ -17,6 +17,7 @@ from ansible_collections.dbops.postgres.plugins.module_utils.dbops.restore impor
 from ansible_collections.dbops.postgres.plugins.module_utils.dbops.restore.target import Target, iso_micro, parse
 from ansible_collections.dbops.postgres.plugins.module_utils.dbops.settings import Settings, from_mapping
 from ansible_collections.dbops.postgres.plugins.module_utils.dbops.wal.targets import archives
+from tests.support.agent import Agent
 from tests.support.archiving import Archiving, wait_until
 from tests.support.physical import taken
 from tests.support.servers import SUPERUSER, PgServer
@@ -41,6 +42,7 @@ class Protected:
     place: Path
     encryption: dict[str, Any] = field(default_factory=dict)
     cloud: dict[str, Any] | None = None  # the repository's settings, where it is no directory
+    agent: Agent | None = None
     archiving: Archiving = field(init=False)
     mapping: dict[str, Any] = field(init=False)  # the content of a settings file
     settings: Settings = field(init=False)
@@ -50,7 +52,7 @@ class Protected:
         directories = {} if self.cloud else {"a": self.place / "repo"}
         clouds = (self.cloud,) if self.cloud else ()
         self.archiving = Archiving(
-            self.server, self.place / "arc", directories, clouds=clouds, encryption=self.encryption
+            self.server, self.place / "arc", directories, clouds=clouds, encryption=self.encryption, agent=self.agent
         )
         self.archiving.switch_on()
         self.server.start()
@@ -61,6 +63,17 @@ class Protected:
             encryption=self.encryption,
             archiving={"codec": self.archiving.codec, "get_retry_s": 1, "timeout_s": 20, "linger_s": 2},
         )
+        self.settings = from_mapping(self.mapping, where="test settings")
+
+    def move_to(self, repositories: list[dict[str, Any]], encryption: dict[str, Any]) -> None:
+        """From now on archive and back up into these, encrypted so; readable with the keys that it names."""
+        self.cloud = repositories[0]
+        self.archiving.rest()
+        self.archiving.repositories, self.archiving.clouds = {}, tuple(repositories)
+        writing = {name: value for name, value in encryption.items() if name in ("method", "recipient_files")}
+        self.archiving.encryption = writing
+        self.archiving.write_config()
+        self.mapping = {**self.mapping, "repositories": repositories, "encryption": encryption}
         self.settings = from_mapping(self.mapping, where="test settings")
 
     def backup(self) -> str:
@@ -86,8 +99,7 @@ class Protected:
         if self.cloud:
             archived = f"select coalesce(left(last_archived_wal, 24) >= '{name}', false) from pg_stat_archiver"
             wait_until(lambda: self.server.value(archived), f"{name} is archived", limit_s=60)
-            (archive,) = archives(self.settings, self.system_identifier)
-            assert archive.has(wal_name(name))
+            assert archives(self.settings, self.system_identifier)[0].has(wal_name(name))
         else:
             self.archiving.wait_until_stored(name)
         return name
