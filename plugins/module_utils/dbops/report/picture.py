@@ -22,6 +22,7 @@ _POINTS, _MARKS, _BAR, _PROOFS, _LOCK = 34, 54, 70, 100, 116  # rows of a lane, 
 _BAR_HEIGHT = 14
 _LANE = 128
 _AXIS = 26
+_WORD_FITS = 4  # percent of the width
 
 
 def window_picture(cluster: Cluster, *, prefix: str) -> Markup:
@@ -181,9 +182,9 @@ def _gaps(spans: Sequence[Span], axis: Axis) -> Iterator[Markup]:
             tag("rect", x=x, width=width, y=_BAR, height=_BAR_HEIGHT, class_="gap"),
             _at(axis.percent(span.end), _BAR + _BAR_HEIGHT / 2, tag("path", d="M0-11V11", class_="break")),
         )
-        yield _at(
-            (axis.percent(span.end) + axis.percent(end)) / 2, _BAR + 11, tag("text", "gap", class_="gap-word"), words
-        )
+        if axis.percent(end) - axis.percent(span.end) >= _WORD_FITS:
+            middle = (axis.percent(span.end) + axis.percent(end)) / 2
+            yield _at(middle, _BAR + 11, tag("text", "gap", class_="gap-word"), words)
 
 
 def _reaches(found: Sequence[Reach], axis: Axis, prefix: str) -> Iterator[Markup]:

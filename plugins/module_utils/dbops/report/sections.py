@@ -142,6 +142,9 @@ def _legend(cluster: Cluster) -> Markup:
         (verdict_shape("could_not_verify"), "could not be verified", _has(cluster, "could_not_verify")),
         (tag("rect", x=-9, y=-1, width=18, height=2, class_="lock"), "kept by the store itself",
          any(backup.locked_until for backup in backups)),
+        (tag("rect", x=-9, y=-7, width=18, height=14, class_="wanted"), "shaded: the target wants every instant of it",
+         any(target.name == "window" and target.wanted_s is not None for target in cluster.targets)),
+        (tag("line", x1=0, x2=0, y1=-8, y2=8, class_="now"), "now", True),
     ]  # fmt: skip
     items = [
         tag(

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 STYLE = """
 :root {
-  color-scheme: light dark; --paper: #fbfaf8; --card: #ffffff; --ink: #1b2126; --soft: #55616b; --faint: #6f7a83;
+  color-scheme: light dark; --paper: #fbfaf8; --card: #ffffff; --ink: #1b2126; --soft: #55616b; --faint: #5f6a73;
   --line: #e3e1dc; --wash: #f2f0ec; --accent: #0f6b66; --accent-soft: #b9dcd8; --bad: #b3261e;
   --bad-soft: #f8dcd9; --warn: #8a5300; --warn-soft: #f7e6c8; --good: #1c6b3c; --good-soft: #d9eddf;
   --doubt: #56428f; --doubt-soft: #e6e0f5;
@@ -87,11 +87,15 @@ code {
 }
 .tile.bad { border-color: var(--bad); box-shadow: inset 0 3px 0 var(--bad) }
 .note { font-size: 13.5px; color: var(--soft); max-width: 84ch; margin-bottom: 14px }
-.findings { list-style: none; padding: 0; margin: 26px 0 0; display: grid; gap: 8px }
-.findings li {
-  background: var(--card); border: 1px solid var(--line); border-radius: 10px; padding: 12px 16px; display: grid;
-  grid-template-columns: 128px 1fr; gap: 2px 12px; overflow-wrap: anywhere;
+.findings {
+  list-style: none; padding: 0; margin: 26px 0 0; background: var(--card); border: 1px solid var(--line);
+  border-radius: 10px;
 }
+.findings li {
+  border-top: 1px solid var(--line); padding: 12px 18px; display: grid; grid-template-columns: 128px 1fr;
+  gap: 2px 12px; overflow-wrap: anywhere;
+}
+.findings li:first-child { border-top: 0 }
 .findings .hint { color: var(--soft); font-size: 13.5px }
 .findings .of { color: var(--faint); font-size: 13px }
 .card {
