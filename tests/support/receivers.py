@@ -114,6 +114,7 @@ def mail_server(security: str, credentials: Certificate | None = None) -> Iterat
         starttls = security == "starttls"  # implicit TLS is below what aiosmtpd sees
         options = {"auth_require_tls": starttls, "require_starttls": starttls, "auth_required": True}
         options["authenticator"] = mailbox.authenticate
+        options["auth_exclude_mechanism"] = ["LOGIN"]  # whose questions Alertmanager does not understand from aiosmtpd
     context = credentials.context() if credentials else None
     controller = _Controller(mailbox, context, implicit=security == "tls", **options)
     controller.start()

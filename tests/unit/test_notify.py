@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+from ansible_collections.dbops.postgres.plugins.module_utils.dbops.cli.main import main
 from ansible_collections.dbops.postgres.plugins.module_utils.dbops.errors import BadInput
 from ansible_collections.dbops.postgres.plugins.module_utils.dbops.notify import state as states
 from ansible_collections.dbops.postgres.plugins.module_utils.dbops.notify.due import Problem, Report
@@ -294,6 +295,43 @@ def test_a_test_message_reaches_everybody_and_changes_nothing_of_what_is_known(t
     assert "nothing has happened" in box.messages[-1].get_body(("plain",)).get_content()
     assert web.requests[-1].json()["event"] == "test"
     assert json.loads(Path(states.file_of(found.state_path)).read_text())["channels"]["hook"]["messages"] == 1
+
+
+def test_a_dead_channel_changes_nothing_of_a_checks_result_and_can_be_tried_alone(tmp_path, web, capsys):
+    (tmp_path / "repository").mkdir()
+    mapping = {
+        "cluster": "main", "host": {"state_path": str(tmp_path / "state"), "data_directory": str(tmp_path)},
+        "repositories": [{"name": "a", "path": str(tmp_path / "repository")}],
+        "connection": {"login_unix_socket": str(tmp_path)},
+        "notifications": {"channels": [{"name": "hook", "type": "webhook", "url": web.url}]},
+    }  # fmt: skip
+    config = str(tmp_path / "main.json")
+    Path(config).write_text(json.dumps(mapping))
+    web.status = 500
+
+    def ran(*words):
+        code = main(["--config", config, "--output", "json", *words])
+        return code, json.loads(capsys.readouterr().out.splitlines()[-1])
+
+    code, result = ran("check", "--notify")
+    assert (code, result["health"]["severity"]) == (2, "CRITICAL")
+    assert [item["result"] for item in result["notifications"]] == ["failed"]
+    assert any("HTTP 500" in warning for warning in result["warnings"])
+    assert ran("check")[0] == code
+    failed = 'dbops_notifications_total{cluster="main",channel="hook",result="failed"} 1'
+    assert failed in ran("metrics")[1]["metrics"]
+    assert ran("check", "--test-notify")[0] == 4
+    web.status = 200
+    code, result = ran("check", "--test-notify")
+    assert (code, result["msg"]) == (0, "1 of 1 channels of main took a test message.")
+    assert [request.json()["event"] for request in web.requests] == ["problem", "test", "test"]
+    assert ran("check", "--notify")[1]["notifications"][0]["event"] == "problem"  # it still waits to be told
+
+
+def test_nothing_that_tells_starts_a_program():
+    """Arguments of a program can be read by everybody on the host: no secret can get there."""
+    room = Path(states.__file__).parent
+    assert not [path.name for path in room.glob("*.py") if "subprocess" in path.read_text()]
 
 
 @pytest.mark.parametrize(
