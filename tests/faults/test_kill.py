@@ -13,6 +13,7 @@ import time
 import pytest
 
 from ansible_collections.dbops.postgres.plugins.module_utils.dbops.backup import take
+from ansible_collections.dbops.postgres.plugins.module_utils.dbops.backup.attempt import last
 from ansible_collections.dbops.postgres.plugins.module_utils.dbops.errors import DbopsError, ToolFailed, Unreachable
 from ansible_collections.dbops.postgres.plugins.module_utils.dbops.progress import Silent
 from tests.support.physical import (
@@ -64,7 +65,7 @@ def assert_next_backup_cleans(server, settings) -> None:
     assert catalog.entries[0].record.label == label
     assert catalog.unfinished == ()
     assert list(repository_of(settings).rglob(".part-*")) == []
-    assert list(server.state.iterdir()) == []
+    assert [path.name for path in server.state.iterdir()] == ["last-physical.json"]  # how it went
 
 
 # -- backups
@@ -111,7 +112,9 @@ def test_a_backup_killed_at_a_known_point_leaves_nothing_that_counts(server, set
     assert_no_orphan(server)
     assert_all_listed_is_whole(settings)
     assert len(labels_of(settings)) == (0 if killed else 1)
+    assert last(settings, "physical").ok is not killed
     assert_next_backup_cleans(server, settings)
+    assert last(settings, "physical").ok
 
 
 def test_while_it_waits_for_a_checkpoint_a_killed_backup_leaves_no_orphan(server, repository_path, place):

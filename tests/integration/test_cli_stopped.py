@@ -66,7 +66,8 @@ def test_a_stopped_backup_leaves_nothing_and_is_not_listed(
     assert process.returncode == code
     assert stopped["error_code"] == "stopped"
     assert [path for path in files_below(repository_path) if path.name != "RECOVER.md"] == []
-    assert files_below(server.state) == []
+    assert [path.name for path in files_below(server.state)] == ["last-physical.json"]  # how it went: not well
+    assert json.loads((server.state / "last-physical.json").read_text())["ok"] is False
     server.psql("checkpoint")  # PostgreSQL looks at its client again only when the checkpoint is done
     wait_until(lambda: server.value("select count(*) from pg_stat_progress_basebackup") == 0, "the server noticed")
     with dbops(config, "info") as listing:

@@ -90,7 +90,9 @@ class Fleet:
 
 @pytest.fixture
 def fleet(templates: Templates, place: Path) -> Iterator[Fleet]:
-    made = Protected(templates.server(installations()[-1], place / "pg", summarize_wal=False), place)
+    idle = templates.server(installations()[-1], place / "pg", summarize_wal=False)
+    idle.settings["autovacuum"] = "off"  # it commits too
+    made = Protected(idle, place)
     label = made.backup()
     broken = templates.server(installations()[-1], place / "pg2", summarize_wal=False)  # the same system identifier
     broken.settings.update(archive_mode="on", archive_command="false")

@@ -177,24 +177,24 @@ def test_a_page_whose_checksum_is_wrong_is_found(protected):
     server.start()
 
 
-def test_damage_in_the_repository_is_a_failure_and_names_what_is_damaged(newest):
-    first = newest.backup()
-    newest.row(1)
-    lost = newest.archive()
-    newest.row(2)
-    newest.archive()
-    newest.archiving.stored(lost).unlink()
-    found = verified(newest.settings, until="restore")
+def test_damage_in_the_repository_is_a_failure_and_names_what_is_damaged(protected):
+    first = protected.backup()
+    protected.row(1)
+    lost = protected.archive()
+    protected.row(2)
+    protected.archive()
+    protected.archiving.stored(lost).unlink()
+    found = verified(protected.settings, until="restore")
     assert (found["verdict"], verdicts(found)) == ("fail", {"no segment is missing": "fail"})
     assert lost in str(found["checks"])
-    base = objects_of(newest.settings, first)
+    base = objects_of(protected.settings, first)
     path = next(path for name, path in base.items() if name.startswith("base.tar"))
     changed_bytes(path, flip_a_bit)
-    found = verified(newest.settings, target="backup")
+    found = verified(protected.settings, target="backup")
     assert (found["verdict"], found["level"]) == ("fail", None)
     assert "base.tar" in str(found["checks"])
-    assert left_behind(newest.settings) == []
-    proofs = read_proofs(open_repository(newest.settings), first)
+    assert left_behind(protected.settings) == []
+    proofs = read_proofs(open_repository(protected.settings), first)
     assert [proof["verdict"] for proof in proofs] == ["fail", "fail"]
 
 

@@ -11,6 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from ansible_collections.dbops.postgres.plugins.module_utils.dbops.backup.attempt import Attempt
 from ansible_collections.dbops.postgres.plugins.module_utils.dbops.errors import BadInput
 from ansible_collections.dbops.postgres.plugins.module_utils.dbops.health.checks import judge
 from ansible_collections.dbops.postgres.plugins.module_utils.dbops.health.facts import Probe, Reach
@@ -171,6 +172,11 @@ def test_a_server_that_does_not_answer_is_unknown_and_so_is_what_only_it_could_t
     assert found(seen, "server") == "UNKNOWN"
     assert found(seen, "exposure") == "UNKNOWN"
     assert found(seen, "age") == "OK"
+
+
+def test_a_try_that_failed_is_a_warning_and_one_that_runs_is_not():
+    for ok, severity in ((False, "WARNING"), (True, "OK"), (None, "OK")):
+        assert found(facts(attempts=(Attempt("physical", NOW, ok, "No space left."),)), "attempt") == severity
 
 
 def test_the_canary_is_asked_for_only_where_there_is_one_and_must_be_young():

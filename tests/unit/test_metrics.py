@@ -14,6 +14,7 @@ import jinja2
 import pytest
 import yaml
 
+from ansible_collections.dbops.postgres.plugins.module_utils.dbops.backup.attempt import Attempt
 from ansible_collections.dbops.postgres.plugins.module_utils.dbops.errors import BadInput, Unreachable
 from ansible_collections.dbops.postgres.plugins.module_utils.dbops.health import metrics
 from ansible_collections.dbops.postgres.plugins.module_utils.dbops.health.checks import judge
@@ -39,6 +40,10 @@ ALERTS: dict[str, tuple[str, dict[str, str], dict[str, str]]] = {
         "40m",
         {f"dbops_policy_max_age_seconds{{{K}}}": "1800x60", f"{LAST}{{{K}}}": "0x60"},
         {f"{LAST}{{{K}}}": "0+60x60"},
+    ),
+    "DbopsBackupLastFailed": (
+        "5m", {'dbops_backup_last_attempt_success{cluster="c",method="physical"}': "0x60"},
+        {'dbops_backup_last_attempt_success{cluster="c",method="physical"}': "1x60"},
     ),
     "DbopsBackupTooSmall": (
         "5m",
@@ -246,6 +251,7 @@ def test_promtool_accepts_the_metrics_and_nothing_is_outside_of_the_registry():
         policy={"min_window": "7d"},
         server=server(canary_at=NOW),
         canary=CanarySettings(enabled=True),
+        attempts=(Attempt("physical", NOW, True), Attempt("logical", NOW, None)),
         notifications={("mail", "sent"): 3, ("mail", "failed"): 0},
     )
     text = rendered(seen)

@@ -47,6 +47,8 @@ def secret(path: Path, content: str) -> str:
 
 def settings(place, *channels, **more):
     section = {"channels": list(channels), **more}
+    if place.is_dir():
+        (place / "state").mkdir(exist_ok=True)
     return from_mapping({"cluster": "main", "host": {"state_path": str(place / "state")}, "notifications": section})
 
 
@@ -231,9 +233,12 @@ def test_apprise_takes_what_no_channel_of_ours_can(tmp_path, monkeypatch):
 
     library = types.ModuleType("apprise")
     library.Apprise = Apprise
-    for url, result in (("tgram://token", "sent"), ("tgram://refuse", "failed"), ("odd://", "failed")):
+    for number, (url, result) in enumerate(
+        (("tgram://token", "sent"), ("tgram://refuse", "failed"), ("odd://", "failed"))
+    ):
         channel = {"name": "phone", "type": "apprise", "url_file": secret(tmp_path / "url", url)}
-        place = tmp_path / result / url[:3]
+        place = tmp_path / str(number)
+        place.mkdir()
         with monkeypatch.context() as patched:
             patched.setitem(sys.modules, "apprise", library)
             assert results(tell(settings(place, channel), report()))[0][2] == result

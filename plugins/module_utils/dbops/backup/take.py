@@ -28,6 +28,7 @@ from ..settings import Settings
 from ..store import AlreadyThere
 from ..store.several import PartlyStored
 from . import logical, parent_manifest, physical
+from .attempt import attempted
 from .inventory import facts
 from .parent import FIRST_MAJOR, Facts, Summary, choose_parent
 from .work import Work
@@ -146,6 +147,18 @@ def run(plan: BackupPlan, progress: Progress) -> dict[str, Any]:
         return plan.preview()
     for warning in plan.warnings:
         progress.warn(warning)
+    with attempted(plan.settings, plan.method, plan.server.identity):
+        record, goes_to = _take(plan, progress)
+    caught_up = _catch_up(plan, goes_to, progress)
+    return {
+        "changed": True,
+        "msg": f"Took {record.label}: {record.method} {record.type} backup of {record.cluster}.",
+        "backup": {**describe(record, goes_to.primary.name), "repositories": _where(goes_to, caught_up)},
+        "warnings": list(plan.warnings) + list(record.notes),
+    }
+
+
+def _take(plan: BackupPlan, progress: Progress) -> tuple[BackupRecord, Destinations]:
     goes_to = destinations(plan.settings, plan.request.repository, progress.warn)
     with goes_to.whole.backing_up():
         goes_to.clean()
@@ -156,13 +169,7 @@ def run(plan: BackupPlan, progress: Progress) -> dict[str, Any]:
         else:
             record = _physical(plan, goes_to, catalog, progress)
         goes_to.lock_chain(record)
-    caught_up = _catch_up(plan, goes_to, progress)
-    return {
-        "changed": True,
-        "msg": f"Took {record.label}: {record.method} {record.type} backup of {record.cluster}.",
-        "backup": {**describe(record, goes_to.primary.name), "repositories": _where(goes_to, caught_up)},
-        "warnings": list(plan.warnings) + list(record.notes),
-    }
+    return record, goes_to
 
 
 def _catch_up(plan: BackupPlan, goes_to: Destinations, progress: Progress) -> set[str]:

@@ -3,13 +3,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import socket
 from collections.abc import Sequence
 from datetime import datetime
 from typing import Any, Optional
 
+from ..errors import DbopsError
 from ..notify.due import Problem, Report
 from ..notify.tell import tell, test
+from ..pg.osuser import cluster_identity
 from ..settings import Settings
 from .checks import judge
 from .facts import Facts
@@ -29,6 +32,7 @@ def check(
     findings = judge(facts)
     result = as_dict(facts, findings)
     if notify:
+        _make_state_directory(settings)
         outcome = tell(settings, report(facts, findings))
         result["notifications"] = outcome.describe()
         result["warnings"] += outcome.warnings
@@ -37,10 +41,18 @@ def check(
 
 def tested(settings: Settings) -> dict[str, Any]:
     """A test message through every channel, instead of a check."""
+    _make_state_directory(settings)
     outcome = test(settings)
     sent = sum(item.result == "sent" for item in outcome.deliveries)
     msg = f"{sent} of {len(outcome.deliveries)} channels of {settings.cluster} took a test message."
     return {"changed": False, "msg": msg, "notifications": outcome.describe(), "warnings": list(outcome.warnings)}
+
+
+def _make_state_directory(settings: Settings) -> None:
+    """Where it is known what was told. Where it cannot be made, the messages themselves say so."""
+    with contextlib.suppress(OSError, DbopsError):
+        identity = cluster_identity(settings.host.os_user, settings.host.data_directory)
+        identity.make_private_directory(settings.state_path)
 
 
 def report(facts: Facts, findings: Sequence[Finding]) -> Report:

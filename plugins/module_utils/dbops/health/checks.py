@@ -34,6 +34,7 @@ def judge(facts: Facts) -> list[Finding]:
             found += _room("repository_room", repository.name, repository.free_bytes, repository.total_bytes, facts)
     if not facts.repositories:
         found.append(Finding("repository", "-", CRITICAL, "No repository is configured.", "Run playbooks/setup.yml."))
+    found += _attempts(facts)
     found += _server(facts)
     found += _agent(facts)
     return found
@@ -145,6 +146,19 @@ def _size(facts: Facts, subject: str, backups: list[Backup]) -> Iterator[Finding
         yield Finding("size", subject, WARNING, message, hint, measure)
     else:
         yield Finding("size", subject, OK, f"{newest.label} has {size} bytes.", measure=measure)
+
+
+def _attempts(facts: Facts) -> Iterator[Finding]:
+    """A backup that failed is told before the newest good one is too old."""
+    for attempt in facts.attempts:
+        at = _time(attempt.started)
+        if attempt.ok is False:
+            message = f"The last try at a {attempt.method} backup, at {at}, failed: {attempt.words or 'see its log.'}"
+            hint = "Run dbops backup, and look at what it says."
+            yield Finding("attempt", attempt.method, WARNING, message, hint)
+        else:
+            words = "runs" if attempt.ok is None else "went well"
+            yield Finding("attempt", attempt.method, OK, f"The {attempt.method} backup of {at} {words}.")
 
 
 def _proof(facts: Facts, subject: str, backups: list[Backup]) -> Finding:

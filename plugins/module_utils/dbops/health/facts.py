@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Optional
 
+from ..backup.attempt import Attempt
 from ..settings_canary import CanarySettings
 from ..settings_health import HealthSettings
 
@@ -132,5 +133,6 @@ class Facts:
     agent_version: Optional[str]
     tool_version: str
     canary: CanarySettings = field(default_factory=CanarySettings)
+    attempts: tuple[Attempt, ...] = ()  # the last one of each method, on this host
     # deliveries so far, by channel and result (sent, failed)
     notifications: Mapping[tuple[str, str], int] = field(default_factory=dict)

@@ -10,6 +10,7 @@ from datetime import datetime, timezone
 from typing import Any, Optional
 
 from .. import __version__, installed
+from ..backup.attempt import last
 from ..errors import DbopsError, NoKey, NotFound
 from ..notify.state import counts
 from ..progress import Silent
@@ -36,7 +37,7 @@ def gather(settings: Settings, *, deep: bool = False, now: Optional[datetime] = 
         cluster=settings.cluster,
         seen=moment,
         policy=settings.health,
-        methods=settings.health.methods or (settings.backup.method,),
+        methods=_methods(settings),
         databases=settings.backup.databases,
         repositories=tuple(_repository(settings, item, seen, deep=deep) for item in settings.repositories),
         server=seen.server,
@@ -44,8 +45,13 @@ def gather(settings: Settings, *, deep: bool = False, now: Optional[datetime] = 
         agent_version=installed.version(),
         tool_version=__version__,
         canary=settings.canary,
+        attempts=tuple(filter(None, (last(settings, method) for method in _methods(settings)))),
         notifications=_notifications(settings),
     )
+
+
+def _methods(settings: Settings) -> tuple[str, ...]:
+    return settings.health.methods or (settings.backup.method,)
 
 
 def _notifications(settings: Settings) -> dict[tuple[str, str], int]:
@@ -89,11 +95,11 @@ def _backups(
 ) -> Iterable[Backup]:
     proofs = list(proofs)
     chains = Chains(catalog)
-    last = {proof["label"]: proof for proof in proofs}
+    newest = {proof["label"]: proof for proof in proofs}
     measured = {proof["label"]: proof["rpo"]["seconds"] for proof in proofs if proof.get("rpo")}
     for entry in catalog.entries:
         record = entry.record
-        proof = last.get(record.label, {})
+        proof = newest.get(record.label, {})
         yield Backup(
             label=record.label,
             method=record.method,

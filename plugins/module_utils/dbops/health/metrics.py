@@ -88,6 +88,10 @@ def samples(facts: Facts, findings: Sequence[Finding]) -> Iterator[Sample]:
         yield from _probes(facts, repository)
         if repository.reached:
             yield from _repository(facts, repository)
+    for attempt in facts.attempts:
+        yield Sample("dbops_backup_last_attempt_timestamp_seconds", (cluster, attempt.method), _stamp(attempt.started))
+        if attempt.ok is not None:
+            yield Sample("dbops_backup_last_attempt_success", (cluster, attempt.method), int(attempt.ok))
     yield from _server(facts)
     yield from _checks(facts, findings)
     for (channel, result), number in sorted(facts.notifications.items()):

@@ -31,6 +31,8 @@ _FAMILIES = (
     Family("dbops_policy_archiving_info", "gauge", R, "1 where WAL must be archived."),
     Family("dbops_slo_rpo_target_seconds", "gauge", ("cluster",), "The greatest healthy age of an unarchived commit."),
     Family("dbops_backup_last_success_timestamp_seconds", "gauge", K, "When the newest valid backup ended."),
+    Family("dbops_backup_last_attempt_timestamp_seconds", "gauge", ("cluster", "method"), "When the last try began."),
+    Family("dbops_backup_last_attempt_success", "gauge", ("cluster", "method"), "1 when the last try went well."),
     Family("dbops_backup_oldest_timestamp_seconds", "gauge", K, "When the oldest valid backup ended."),
     Family("dbops_backup_last_duration_seconds", "gauge", K, "How long the newest valid backup took."),
     Family("dbops_backup_last_size_bytes", "gauge", (*K, "backup_type", "kind"), "Size of the newest one of its type."),

@@ -1,5 +1,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What every channel was told, and how often a delivery went well or not: one file that outlives every run."""
+"""What every channel was told, and how often a delivery went well or not: one file that outlives every run.
+
+It lies in the cluster's state directory, which is not ours to make: it belongs to the cluster's OS user.
+"""
 
 from __future__ import annotations
 
@@ -75,7 +78,6 @@ def save(directory: str, state: Mapping[str, Channel]) -> None:
     temporary = f"{path}.{os.getpid()}"
     content = {"format": _FORMAT, "channels": {name: _described(item) for name, item in state.items()}}
     try:
-        _make(directory)
         with open(temporary, "w", encoding="utf-8") as stream:
             json.dump(content, stream, indent=1)
             stream.flush()
@@ -94,7 +96,6 @@ def save(directory: str, state: Mapping[str, Channel]) -> None:
 def alone(directory: str) -> Iterator[None]:
     """Two checks at once would both tell the same. Busy when the other one does not end."""
     try:
-        _make(directory)
         stream = open(f"{file_of(directory)}.lock", "a", encoding="ascii")  # noqa: SIM115  # closed below
     except OSError:
         yield  # nothing can be kept here, which `save` explains; a message that comes twice is better than none
@@ -114,10 +115,6 @@ def alone(directory: str) -> Iterator[None]:
                     ) from exc
                 time.sleep(0.05)
         yield
-
-
-def _make(directory: str) -> None:
-    os.makedirs(directory, mode=0o700, exist_ok=True)
 
 
 def _give(directory: str, path: str) -> None:

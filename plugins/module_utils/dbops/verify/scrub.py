@@ -16,6 +16,7 @@ from datetime import datetime, timedelta, timezone
 from typing import Any, Callable, Optional
 
 from ..errors import Corrupt, DbopsError, NotFound
+from ..pg.osuser import cluster_identity
 from ..progress import Meter, Progress
 from ..repo import layout
 from ..repo.archive import WalArchive
@@ -56,7 +57,7 @@ def scrub(
         bad = [problem for key in chosen for problem in _look(opened, items[key], ledger, meter, moment)]
         meter.finish()
     ledger = {key: when for key, when in ledger.items() if key in items}
-    os.makedirs(settings.state_path, mode=0o700, exist_ok=True)
+    cluster_identity(settings.host.os_user, settings.host.data_directory).make_private_directory(settings.state_path)
     _write(path, ledger)
     limit = iso(moment - timedelta(days=settings.verify.scrub_days))
     overdue = sum(ledger.get(key, "") < limit for key in items)
