@@ -33,6 +33,7 @@ options:
     description:
       - How far to roll a physical backup forward. V(end) is the end of the archived WAL, or the backup's own where no
         WAL is archived. V(random) is some instant between the backup and that end. V(backup) takes no archived WAL.
+      - V(live) is a restore point that is made now on the running primary, whose rows are counted there and compared.
       - Else an instant with its zone, such as V(2026-11-22T13:05:00Z).
     type: str
     default: end
@@ -263,6 +264,16 @@ verification:
         database_bytes: 3851236123
         copy_bytes_per_s: 103521933
         replay_wal_bytes_per_s: 9523000
+    rpo:
+      description:
+        - By the canary, the C(seconds) that would have been lost had the cluster been lost when this began, with
+          C(canary_at) and C(measured_at). V(null) without a canary, or with another target than V(end).
+      returned: success
+      type: dict
+      sample:
+        seconds: 41.2
+        canary_at: '2026-11-23T02:04:18.923Z'
+        measured_at: '2026-11-23T02:05:00.123Z'
     started:
       description: When it began.
       returned: success
