@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import json
 import re
+import sys
 from datetime import timedelta
 
 import pytest
@@ -13,6 +14,7 @@ from hypothesis import strategies as st
 
 from ansible_collections.dbops.postgres.plugins.module_utils.dbops.backup.attempt import Attempt
 from ansible_collections.dbops.postgres.plugins.module_utils.dbops.errors import BadInput
+from ansible_collections.dbops.postgres.plugins.module_utils.dbops.health.check import check
 from ansible_collections.dbops.postgres.plugins.module_utils.dbops.health.checks import judge
 from ansible_collections.dbops.postgres.plugins.module_utils.dbops.health.facts import Probe, Reach
 from ansible_collections.dbops.postgres.plugins.module_utils.dbops.health.finding import Finding, Severity, worst
@@ -122,6 +124,20 @@ def test_a_repository_that_cannot_be_reached(ok, required, severity):
     seen = facts(away, repository())
     assert found(seen, "repository_list") == severity
     assert found(seen, "age", "disk physical") == "OK"  # the other one is still looked at
+
+
+def test_a_library_that_is_missing_here_says_nothing_about_the_store(tmp_path, monkeypatch):
+    """M8: it is a doubt, exit 3, and no warning that somebody reads over."""
+    monkeypatch.setitem(sys.modules, "boto3", None)
+    mapping = {
+        "cluster": "main", "repositories": [{"name": "s3", "type": "s3", "s3": {"bucket": "backups"}}],
+        "connection": {"login_unix_socket": str(tmp_path)}, "host": {"state_path": str(tmp_path)},
+    }  # fmt: skip
+    result, seen, findings = check(from_mapping(mapping))
+    (item,) = [item for item in findings if item.check == "repository_list"]
+    assert (item.severity, result["health"]["exit_code"]) == (Severity.UNKNOWN, 3)
+    assert "boto3" in item.message
+    assert not seen.repositories[0].reached
 
 
 def test_what_a_writer_cannot_decrypt_is_unknown_and_never_ok():

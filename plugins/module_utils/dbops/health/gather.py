@@ -11,7 +11,7 @@ from typing import Any, Optional
 
 from .. import __version__, installed
 from ..backup.attempt import last
-from ..errors import DbopsError, NoKey, NotFound
+from ..errors import DbopsError, MissingLibrary, NoKey, NotFound
 from ..notify.state import counts
 from ..progress import Silent
 from ..repo import layout
@@ -70,7 +70,8 @@ def _repository(settings: Settings, item: RepositorySettings, seen: Seen, *, dee
         proofs = read_proofs(opened)
         free = opened.store.free_bytes()
     except DbopsError as error:
-        return Repository(item.name, item.required, (Probe("list", False, error.message, time.monotonic() - begun),))
+        ok = None if isinstance(error, MissingLibrary) else False  # a host that cannot ask knows nothing of it
+        return Repository(item.name, item.required, (Probe("list", ok, error.message, time.monotonic() - begun),))
     words = f"{len(catalog.entries)} backups are listed."
     probes = [Probe("list", True, words, time.monotonic() - begun), *_read(opened, catalog)]
     if deep:
