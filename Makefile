@@ -12,7 +12,7 @@ export PYTHONDONTWRITEBYTECODE := 1
 export ANSIBLE_INJECT_FACT_VARS := false
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo demo-clean db-reset test lint lint-python lint-types lint-ansible lint-yaml lint-shell \
+.PHONY: help setup demo demo-clean db-reset migrate-up migrate-down migrate-create test lint lint-python lint-types lint-ansible lint-yaml lint-shell \
 	lint-changelog docs sanity python39 molecule build install-check clean constraints
 
 help: ## List the targets
@@ -29,6 +29,15 @@ demo-clean: setup ## Stop the demo's server and remove everything that it made
 
 db-reset: setup ## Put the demo's database back to its first state
 	@scripts/demo reset
+
+migrate-up: setup ## Apply the reference migrations on the demo's server (N=1; CONFIG, DATABASE, MIGRATIONS for others)
+	@scripts/migrate up $(N)
+
+migrate-down: setup ## Go back by N of them, 1 by default (N=all)
+	@scripts/migrate down $(or $(N),1)
+
+migrate-create: setup ## A new pair of files (NAME=add_tips)
+	@scripts/migrate create "$(NAME)"
 
 test: setup ## Unit, property and integration tests (PYTEST_ARGS="-k restore" to choose)
 	@pytest -n 3 $(PYTEST_ARGS)

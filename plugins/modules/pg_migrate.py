@@ -14,7 +14,8 @@ description:
     where the other one stopped.
   - Every file is read and checked before the first one is sent. A file that is one transaction and gives up on a lock
     is sent again.
-  - A state that is dirty is never guessed at; C(dbops migrate doctor) on the host says what is true.
+  - A state that is dirty is never guessed at; C(dbops migrate doctor) on the host says what is true, and so does
+    O(repair).
 author:
   - The dbops.postgres contributors (!UNKNOWN)
 options:
@@ -45,6 +46,12 @@ options:
     default: false
   accept_edited:
     description: Go on though a file was edited after it was applied.
+    type: bool
+    default: false
+  repair:
+    description:
+      - Whether a state that is dirty is diagnosed first, and set right where the diagnosis is sure.
+      - Where it is not, the task fails and says what differs.
     type: bool
     default: false
 extends_documentation_fragment:
@@ -138,7 +145,7 @@ error_code:
 
 from ..module_utils._module import CONNECTION, HOST, DbopsModule
 from ..module_utils.dbops.errors import BadInput
-from ..module_utils.dbops.migrate import run
+from ..module_utils.dbops.migrate import doctor, run
 from ..module_utils.dbops.migrate.plan import Request
 
 SPEC = {
@@ -150,6 +157,7 @@ SPEC = {
     "lock_timeout": {"type": "int"},
     "out_of_order": {"type": "bool", "default": False},
     "accept_edited": {"type": "bool", "default": False},
+    "repair": {"type": "bool", "default": False},
 }
 SECTION = {
     "path": "path",
@@ -175,6 +183,8 @@ def main() -> None:
     section = {SECTION[name]: value for name, value in module.given(*SECTION).items()}
     with module.session(migrations=section) as (settings, progress):
         request = request_of(module.params)
+        if module.params["repair"] and not module.check_mode:
+            doctor.repair(settings, progress)
         result = run.preview(settings, request) if module.check_mode else run.run(settings, request, progress)
     found = result["migrations"]
     before = {"version": found["before"]["version"], "schema": found.pop("schema_before", [])}

@@ -71,6 +71,7 @@ def test_each_planted_defect_is_found_with_the_right_words(server, case):
     if any(line.startswith("clean") for line in lines):
         assert found == []
     assert server.value("select count(*) from pg_database where datname like 'dbops_rehearsal%%'") == 0
+    assert server.value("select count(*) from pg_roles where rolname like '%%corpus'") == 0
 
 
 def test_the_reference_migrations_pass_with_their_rows_and_every_cell_is_filled(server):

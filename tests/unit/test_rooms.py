@@ -28,7 +28,7 @@ FLOORS = {
     "backup": 6,
     "restore": 7,
     "verify": 8,
-    "health": 9,
+    "health": 9, "rehearsal": 9,
     "report": 9.5,
     "cli": 10,
 }  # fmt: skip

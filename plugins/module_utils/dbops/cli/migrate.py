@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""`dbops migrate`: up, down, goto, force, version, status, create, doctor."""
+"""`dbops migrate`: up, down, goto, force, version, status, create, doctor; lint, test and rehearse lie beside it."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from ..migrate import create, doctor, rehearse, run
 from ..migrate.plan import Request
 from ..progress import duration
 from ..settings import Settings
-from . import migrate_lint, migrate_test
+from . import migrate_lint, migrate_rehearse, migrate_test
 from .door import Answer, Door, given
 from .words import clean, plural, size, table
 
@@ -68,6 +68,7 @@ def _actions(actions: Any, shared: argparse.ArgumentParser, running: argparse.Ar
     )
     migrate_lint.add(action("lint", lint, "names, files and pairs, without a server"))
     migrate_test.add(action("test", test, "rehearse every file up, down and up again, away from the database"))
+    migrate_rehearse.add(action("rehearse", on_backup, "the pending files on a restored backup: how long, which locks"))
 
 
 def up(door: Door) -> Answer:
@@ -140,6 +141,10 @@ def diagnose(door: Door) -> Answer:
 
 def test(door: Door) -> Answer:
     return migrate_test.run(door, settings_of(door))
+
+
+def on_backup(door: Door) -> Answer:
+    return migrate_rehearse.run(door, settings_of(door))
 
 
 def lint(door: Door) -> Answer:

@@ -29,7 +29,7 @@ from .shape import Script, Shape
 from .snapshot import take
 from .state import StateTable
 
-_RETRIED = ("55P03", "40P01")  # lock_not_available, deadlock_detected
+RETRIED = ("55P03", "40P01")  # lock_not_available, deadlock_detected
 _LONGEST_PAUSE_S = 10.0
 
 
@@ -94,7 +94,7 @@ class Applier:
             return self._apply(step, script)
 
     def _apply(self, step: Step, script: Script) -> Applied:
-        self._prepare(script)
+        set_limits(self.session, self.settings, script)
         entry, before = self._begin(step, script)
         started, lsn = time.monotonic(), self._lsn()
         self._write(step.target, dirty=True)
@@ -108,17 +108,6 @@ class Applier:
         self._write(step.target, dirty=False)
         self._end(entry, APPLIED, started, done=done, before=before)
         return done
-
-    def _prepare(self, script: Script) -> None:
-        """Our limits, as session settings: a SET LOCAL of the file has the last word.
-
-        None for an index built concurrently: giving up on its wait would leave it invalid.
-        """
-        patient = script.shape in (Shape.ALONE, Shape.MARKED)
-        self.session.run(
-            "select set_config('lock_timeout', %s, false), set_config('statement_timeout', %s, false)",
-            ("0" if patient else str(self.settings.lock_timeout_ms), str(self.settings.statement_timeout_ms)),
-        )
 
     def _reset(self) -> None:
         """What the file has SET, or left open, ends with it: golang-migrate lets it leak into the next. Locks stay."""
@@ -143,7 +132,7 @@ class Applier:
             try:
                 return self.session.send(message), attempt
             except ScriptFailed as exc:
-                again = exc.sqlstate in _RETRIED and script.may_be_repeated and attempt <= self.settings.retries
+                again = exc.sqlstate in RETRIED and script.may_be_repeated and attempt <= self.settings.retries
                 if not again:
                     raise
                 pause = min(_LONGEST_PAUSE_S, 0.1 * 2**attempt) * random.uniform(0.5, 1.0)
@@ -160,7 +149,7 @@ class Applier:
                 state.write(self.session, self.table, version, dirty=dirty)
                 return
             except ScriptFailed as exc:
-                if exc.sqlstate not in _RETRIED or attempt == self.settings.retries:
+                if exc.sqlstate not in RETRIED or attempt == self.settings.retries:
                     raise
                 time.sleep(min(_LONGEST_PAUSE_S, 0.1 * 2**attempt))
 
@@ -226,6 +215,18 @@ class Applier:
         return MigrationFailed(
             f"{where}: {exc.message} (SQLSTATE {exc.sqlstate})", hint, step=step, rolled_back=True if back else None
         )
+
+
+def set_limits(session: Connection, settings: MigrationSettings, script: Script) -> None:
+    """The runner's limits for a file, as session settings: a SET LOCAL of the file has the last word.
+
+    None for an index built concurrently: giving up on its wait would leave it invalid.
+    """
+    patient = script.shape in (Shape.ALONE, Shape.MARKED)
+    session.run(
+        "select set_config('lock_timeout', %s, false), set_config('statement_timeout', %s, false)",
+        ("0" if patient else str(settings.lock_timeout_ms), str(settings.statement_timeout_ms)),
+    )
 
 
 @contextlib.contextmanager

@@ -11,7 +11,7 @@ import itertools
 import re
 import secrets
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Optional
 
@@ -30,6 +30,7 @@ class Bench:
     identity: Identity
     prefix: str = field(default_factory=lambda: f"dbops_rehearsal_{secrets.token_hex(4)}_")
     spare: int = 0  # databases that may stay until the end; for a server that goes away with them, a drop is lost time
+    _roles: list[str] = field(default_factory=list)
     _made: list[str] = field(default_factory=list)
     _numbers: Iterator[int] = field(default_factory=itertools.count)
     _turn: threading.Lock = field(default_factory=threading.Lock)
@@ -72,6 +73,14 @@ class Bench:
             self._made.append(name)
             return name
 
+    def expect_roles(self, names: Sequence[str]) -> None:
+        """Roles that files will make. They belong to the server: those that are not there yet go with us at the end."""
+        with self._turn:
+            query = "select rolname from pg_roles where rolname = any(%s)"
+            rows = self._session_that_makes().rows(query, (list(names),))
+        there = {row["rolname"] for row in rows}
+        self._roles = [name for name in dict.fromkeys(names) if name not in there]
+
     def drop(self, name: str) -> None:
         """It is not needed any more; where it need not go at once, it goes with the others."""
         if len(self._made) <= self.spare:
@@ -87,10 +96,14 @@ class Bench:
             yield session
 
     def clear(self) -> None:
+        """Drop what was made here; a role that something else rests on by now stays."""
         self.spare = 0
         for name in list(self._made):
             with contextlib.suppress(DbopsError):
                 self.drop(name)
+        for name in self._roles:
+            with contextlib.suppress(DbopsError):
+                self._session_that_makes().run(f"drop role if exists {quote(name)}")
         self.close()
 
     def close(self) -> None:

@@ -79,7 +79,7 @@ def pair_problems(item: Migration, up: Script, down: Script, earlier: Mapping[Ob
     made_now = {what for what, verb in made.items() if verb == "create"}
     dropped_back = {what for what, verb in gone.items() if verb == "drop"}
     for what in sorted(made_now - dropped_back):
-        if not _covered(what, dropped_back, up) and _kind_is_told(what):
+        if not _covered(what, dropped_back, up):
             yield Problem("down-leaves", item.down.basename, f"Leaves the {what[0]} {what[1]}, which the up made.")
     up_touches = set(made)
     for what in sorted(dropped_back - up_touches):
@@ -203,10 +203,6 @@ def _replaced(what: Object, net: Mapping[Object, str], down: Script) -> bool:
     """Dropped in order to be made again as it was."""
     made = [change.what for item in down.statements for change in changes(item) if change.verb == "create"]
     return what in made
-
-
-def _kind_is_told(what: Object) -> bool:
-    return what[0] not in ("role",)
 
 
 def _reads_dropped(at: _At, script: Script) -> Iterator[Problem]:

@@ -18,8 +18,9 @@ from ..progress import Progress, Step
 from ..settings import Settings
 from .bench import Bench
 from .files import DOWN, UP, Migrations, load, scan
-from .finding import ERROR, WARNING, Budgets, Finding, sorted_findings
+from .finding import ERROR, WARNING, Budgets, Finding, basename, sorted_findings
 from .matrix import Matrix
+from .objects import changes
 from .scene import Scene
 from .shape import Script, Shape, copies_from_client, read_script
 from .since import changed_since
@@ -53,9 +54,11 @@ def rehearse(settings: Settings, request: Request, progress: Progress) -> dict[s
         if request.clean:
             for name in bench.clean():
                 progress.warn(f"A rehearsal had been killed: its database {name} is dropped.")
+        bench.expect_roles([name for script in scripts.values() for name in _made(script, "role")])
+        told = [*_before_running(migrations, scripts), *_missing_extensions(bench, migrations, scripts)]
         data = rows_of(request.data, migrations) if request.data else {}
         scene = Scene(bench, migrations, scripts, data, request.budgets, _chosen(migrations, request))
-        scene.findings.extend(_before_running(migrations, scripts))
+        scene.findings.extend(told)
         progress.report(Step(f"rehearse {len(migrations.all)} versions on PostgreSQL {version_num // 10000}"))
         jobs = request.jobs or os.cpu_count() or 1
         Matrix(scene, only_cells=request.only is not None, jobs=jobs).run()
@@ -162,6 +165,9 @@ def _before_running(migrations: Migrations, scripts: Mapping[tuple[int, str], Sc
     """What can be said of the files before a server sees them."""
     found = []
     for item in migrations.all:
+        for name in _made(scripts[item.version, UP], "role"):
+            text = f"Makes the role {name}, which belongs to the whole server and not to one of its databases."
+            found.append(Finding("could_not_verify", ERROR, text, item.version, basename(item, UP)))
         for way in (UP, DOWN):
             half, script = item.half(way), scripts[item.version, way]
             if half is None:
@@ -175,6 +181,26 @@ def _before_running(migrations: Migrations, scripts: Mapping[tuple[int, str], Sc
                     Finding("transaction", ERROR, "COPY FROM STDIN has no stdin here.", item.version, half.basename)
                 )
     return found
+
+
+def _missing_extensions(
+    bench: Bench, migrations: Migrations, scripts: Mapping[tuple[int, str], Script]
+) -> list[Finding]:
+    """Said before the run, which stops at that file for a reason that is the server's and not the file's."""
+    with bench.session(bench.connection.login_db) as session:
+        known = {str(row["name"]) for row in session.rows("select name from pg_available_extensions")}
+    found = []
+    for item in migrations.all:
+        for name in _made(scripts[item.version, UP], "extension"):
+            if name not in known:
+                text = f"This server has no extension {name}: from version {item.version} on nothing can be rehearsed."
+                found.append(Finding("could_not_verify", ERROR, text, item.version, basename(item, UP)))
+    return found
+
+
+def _made(script: Script, kind: str) -> list[str]:
+    found = [change for item in script.statements for change in changes(item)]
+    return [change.what[1] for change in found if change.verb == "create" and change.what[0] == kind]
 
 
 def _report(scene: Scene, version_num: int, jobs: int, seconds: float) -> dict[str, Any]:

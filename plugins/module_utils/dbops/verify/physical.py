@@ -130,7 +130,21 @@ def _read_the_rest(plan: VerifyPlan) -> Finding:
 
 def _restore(plan: VerifyPlan, scratch: Scratch, ladder: Ladder, progress: Progress) -> Optional[dict[str, Any]]:
     """The result of the restore; None when it failed, and then the level that it failed at has the verdict."""
-    request = physical.Request(
+    try:
+        wanted = physical.plan(scratch.settings, restore_request(plan, scratch))
+        found = physical.run(wanted, progress)["restore"]
+    except DbopsError as error:
+        level, name = _where(error)
+        ladder.add(level, name, of_error(error))
+        return None
+    ladder.add("bytes", "every stored object", passed("Every object of the chain is what was stored."))
+    ladder.add("manifest", "pg_verifybackup", passed("Every file is as PostgreSQL's own manifest lists it."))
+    return dict(found)
+
+
+def restore_request(plan: VerifyPlan, scratch: Scratch) -> physical.Request:
+    """The backup into the scratch, as a side instance where it is rolled forward."""
+    return physical.Request(
         label=plan.record.label,
         repository=plan.request.repository,
         target=scratch.data,
@@ -141,15 +155,6 @@ def _restore(plan: VerifyPlan, scratch: Scratch, ladder: Ladder, progress: Progr
         port=scratch.port if plan.recovery else None,
         socket_directory=scratch.sockets if plan.recovery else None,
     )
-    try:
-        found = physical.run(physical.plan(scratch.settings, request), progress)["restore"]
-    except DbopsError as error:
-        level, name = _where(error)
-        ladder.add(level, name, of_error(error))
-        return None
-    ladder.add("bytes", "every stored object", passed("Every object of the chain is what was stored."))
-    ladder.add("manifest", "pg_verifybackup", passed("Every file is as PostgreSQL's own manifest lists it."))
-    return dict(found)
 
 
 def _where(error: DbopsError) -> tuple[str, str]:
