@@ -5,6 +5,10 @@ from __future__ import annotations
 
 import getpass
 import itertools
+import json
+import os
+import subprocess
+import sys
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -94,22 +98,8 @@ def database(shared: PgServer, tmp_path: Path) -> Database:
     return Database(shared, tmp_path / "migrations").write(GROWTH)
 
 
-def snapshots(database: Database) -> dict[int, str]:
-    """The schema at every version, made by golang-migrate in a database of its own."""
-    other = database.copy()
-    other.server.sql(f"drop database {other.name}")
-    other.server.sql(f"create database {other.name}")
-    found = {-1: other.fingerprint().sha256}
-    tool = other.golang()
-    for version in range(1, len(GROWTH) + 1):
-        tool.up(1)
-        found[version] = other.fingerprint().sha256
-    tool.close()
-    return found
-
-
 def test_either_tool_goes_on_where_the_other_stopped(database):
-    expected = snapshots(database)
+    expected = {version: schema.sha256 for version, schema in schemas(database).items()}
     for version in (1, 2, 3, 4, 5, 4, 3, 2, 1, -1):
         count = 1
         before, _dirty = database.state() if version != 1 or database_has_state(database) else (-1, False)
@@ -178,6 +168,90 @@ def test_a_file_that_fails_leaves_the_same_state_whoever_ran_it_and_the_doctor_k
     assert database.fingerprint().sha256 == before
 
 
+FAILURES = [
+    (who, how, way, version)
+    for who, how in (("ours", "fails"), ("golang-migrate", "fails"), ("golang-migrate", "dies after its file"))
+    for way in ("up", "down")
+    for version in range(1, len(GROWTH) + 1)
+]
+
+
+def test_after_a_failure_at_any_version_the_doctor_knows_and_the_other_tool_goes_on(database):
+    """Version 4 changes rows alone, so 3 and 4 are twins: there, without a history, nothing is claimed."""
+    made = schemas(database)
+    for who, how, way, version in FAILURES:
+        case = (who, how, way, version)
+        victim = Database(database.server, database.directory.parent / f"f{next(_numbers)}").write(GROWTH)
+        start = version - 1 if way == "up" else version
+        broken = next(victim.directory.glob(f"{version}_*.{way}.sql"))
+        good = broken.read_text()
+        break_down(victim, who, how, way, start, broken)
+        broken.write_text(good)
+        below = version - 1 or -1
+        shown = version if way == "up" else below
+        assert victim.state() == (shown, True), case
+        true = {"up": {"fails": below, "dies after its file": version}, "down": {"fails": version}}[way].get(how, below)
+        rebuild = None if who == "ours" else lambda versions: {it: made[it] for it in versions}
+        found = doctor.diagnose(victim.settings(), rebuild=rebuild)["doctor"]
+        if who != "ours" and {shown, true} <= {3, 4}:
+            assert (found["verdict"], found["force"]) == (doctor.COULD_NOT_VERIFY, None), case
+        else:
+            assert found["force"] == true, (case, found)
+            assert victim.fingerprint().sha256 == made[true].sha256, case
+        go_on(victim, who, true)
+        assert victim.state() == (len(GROWTH), False), case
+        assert victim.fingerprint().sha256 == made[len(GROWTH)].sha256, case
+        victim.server.sql(f"drop database {victim.name}")
+
+
+def break_down(victim: Database, who: str, how: str, way: str, start: int, file: Path) -> None:
+    """Bring it to `start`, and let the next step of that tool fail or die."""
+    tool = victim.golang()
+    if who == "ours":
+        tool.close()
+        if start:
+            victim.run(Request("goto", version=start))
+        file.write_text("select 1/0;")
+        with pytest.raises(MigrationFailed):
+            victim.run(Request(way, count=1))
+        return
+    if start:
+        tool.goto(start)
+    if how == "fails":
+        file.write_text("select 1/0;")
+        with pytest.raises(psycopg2.errors.DivisionByZero):
+            tool.up(1) if way == "up" else tool.down(1)
+        tool.close()
+    else:
+        tool.killed_after_the_file(way)
+
+
+def go_on(victim: Database, who: str, version: int) -> None:
+    """The tool that did not fail writes the version that is right, and runs what is left."""
+    if who == "ours":
+        tool = victim.golang()
+        with pytest.raises(Dirty):
+            tool.up()
+        tool.force(version)
+        tool.up()
+        tool.close()
+    else:
+        run.force(victim.settings(), version, Silent())
+        victim.run(UP)
+
+
+def schemas(database: Database) -> dict[int, Fingerprint]:
+    """The schema at every version, made by golang-migrate in a database of its own."""
+    other = Database(database.server, database.directory.parent / f"s{next(_numbers)}").write(GROWTH)
+    found = {-1: other.fingerprint()}
+    tool = other.golang()
+    for version in range(1, len(GROWTH) + 1):
+        tool.up(1)
+        found[version] = other.fingerprint()
+    tool.close()
+    return found
+
+
 def rebuilt(database: Database):
     """The files up to each version on a scratch database; version 5 without its planted fault."""
 
@@ -239,7 +313,7 @@ def deadly(monkeypatch):
 @pytest.mark.parametrize(("start", "request_"), [(3, Request("up", count=1)), (2, Request("down", count=1))])
 def test_killed_between_any_two_statements_the_doctor_names_the_true_version(database, deadly, start, request_):
     """Version 4 changes rows alone: there only the history can tell."""
-    expected = snapshots(database)
+    expected = {version: schema.sha256 for version, schema in schemas(database).items()}
     database.run(Request("up", count=start))
     seen = set()
     for count in itertools.count():
@@ -428,3 +502,52 @@ def test_the_module_brings_a_database_to_a_version_and_tells_the_change(database
     back = run_module("pg_migrate", version="2", **options)
     assert back["migrations"]["after"] == {"version": 2, "dirty": False}
     assert run_module("pg_migrate", version="two", **options)["error_code"] == "bad_input"
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("\\i other.sql\n", r"2_title\.up\.sql holds a command of psql's: .i other\.sql"),
+        ("copy books from stdin;\n1\n\\.\n", r"2_title\.up\.sql wants to COPY from stdin"),
+        ("select 'never closed;", r"2_title\.up\.sql:1:8: .*never closed"),
+    ],
+)
+def test_what_only_psql_could_run_is_refused_before_the_first_file(database, text, words):
+    (database.directory / "2_title.up.sql").write_text(text)
+    with pytest.raises(DbopsError, match=words):
+        database.run(UP)
+    assert not database_has_state(database)
+
+
+def test_an_empty_file_and_a_file_of_comments_count_as_applied(database):
+    (database.directory / "2_title.up.sql").write_text("")
+    (database.directory / "3_by_title.up.sql").write_text("-- Nothing to do any more.\n")
+    done = database.run(Request("up", count=3))["migrations"]["applied"]
+    assert [item["version"] for item in done] == [1, 2, 3]
+    assert database.state() == (3, False)
+
+
+def test_a_runner_that_is_killed_in_its_file_leaves_what_the_doctor_repairs(database, tmp_path):
+    (database.directory / "1_books.up.sql").write_text("create table half (); select pg_sleep(60);")
+    config = tmp_path / "main.json"
+    section = {"migrations": {"path": str(database.directory), "database": database.name}}
+    config.write_text(
+        json.dumps({**database.server.engine_mapping(None, host={"os_user": getpass.getuser()}), **section})
+    )
+    engine = Path(run.__file__).parents[2]
+    process = subprocess.Popen(
+        [sys.executable, "-m", "dbops", "migrate", "up", "--config", config],
+        env={**os.environ, "PYTHONPATH": str(engine)}, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+    )  # fmt: skip
+    active = (
+        "select pid from pg_stat_activity where datname = %s and query like '%%pg_sleep(60)%%' and state = 'active'"
+    )
+    wait_until(lambda: bool(database.server.sql(active, (database.name,))), "it is in its file")
+    process.kill()
+    process.wait()
+    with pytest.raises(Busy):  # the server has not noticed yet: the file may still commit
+        doctor.diagnose(database.settings())
+    database.server.sql("select pg_terminate_backend(pid) from pg_stat_activity where datname = %s", (database.name,))
+    wait_until(lambda: runners(database) == 0, "its session has ended")
+    assert doctor.repair(database.settings(), Silent())["doctor"]["verdict"] == doctor.ROLLED_BACK
+    assert database.state() == (-1, False)

@@ -51,18 +51,27 @@ class GolangMigrate:
 
     def up(self, count: int | None = None) -> None:
         at = self._begin()
-        ahead = [(version, version, path) for version, path in self._files("up") if version > at]
+        ahead = [(version, self._file(version, "up")) for version in self._versions() if version > at]
         self._run(ahead if count is None else ahead[:count])
 
     def down(self, count: int) -> None:
         at = self._begin()
-        versions = [version for version, _path in self._files("up")]
-        behind = [
-            (version, max((it for it in versions if it < version), default=-1), path)
-            for version, path in reversed(self._files("down"))
-            if version <= at
-        ]
-        self._run(behind[:count])
+        self._run(self._behind(at)[:count])
+
+    def goto(self, goal: int) -> None:
+        at = self._begin()
+        ahead = [(version, self._file(version, "up")) for version in self._versions() if at < version <= goal]
+        back = self._behind(at)
+        self._run(ahead if goal >= at else [step for step, it in zip(back, reversed(self._upto(at))) if it > goal])
+
+    def killed_after_the_file(self, way: str) -> None:
+        """One step whose process dies before it says that the file is in."""
+        at = self._begin()
+        version = min((it for it in self._versions() if it > at), default=at)
+        target, path = (version, self._file(version, "up")) if way == "up" else self._behind(at)[0]
+        self._set_version(target, dirty=True)
+        self._apply(path)
+        self.close()
 
     def force(self, version: int) -> None:
         self._lock()
@@ -77,19 +86,35 @@ class GolangMigrate:
             raise Dirty(f"Dirty database version {at}. Fix and force version.")
         return at
 
-    def _run(self, steps: list[tuple[int, int, Path]]) -> None:
+    def _run(self, steps: list[tuple[int, Path | None]]) -> None:
+        """Each a target and a file; a half that is missing moves the version and runs nothing."""
         try:
-            for _version, target, path in steps:
+            for target, path in steps:
                 self._set_version(target, dirty=True)
-                text = path.read_text()
-                if text.strip():
-                    self._send(text)
+                self._apply(path)
                 self._set_version(target, dirty=False)
         finally:
             self._unlock()
 
-    def _files(self, way: str) -> list[tuple[int, Path]]:
-        return sorted((int(path.name.split("_")[0]), path) for path in self._directory.glob(f"*.{way}.sql"))
+    def _apply(self, path: Path | None) -> None:
+        text = path.read_text() if path else ""
+        if text.strip():
+            self._send(text)
+
+    def _versions(self) -> list[int]:
+        return sorted({int(path.name.split("_")[0]) for path in self._directory.glob("*.sql")})
+
+    def _upto(self, at: int) -> list[int]:
+        return [version for version in self._versions() if version <= at]
+
+    def _behind(self, at: int) -> list[tuple[int, Path | None]]:
+        known = self._upto(at)
+        below = [-1, *known]
+        return [(target, self._file(version, "down")) for target, version in reversed(list(zip(below, known)))]
+
+    def _file(self, version: int, way: str) -> Path | None:
+        found = [it for it in self._directory.glob(f"*.{way}.sql") if int(it.name.split("_")[0]) == version]
+        return found[0] if found else None
 
     def _set_version(self, version: int, *, dirty: bool) -> None:
         self._send("BEGIN")
