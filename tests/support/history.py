@@ -158,7 +158,10 @@ class History:
         self.dbops("restore-point", name)
 
     def lose(self, segment: str) -> None:
-        """As somebody does who tidies up."""
+        """As somebody does who tidies up. Not before the server itself has let go of it: it would archive it again."""
+        done = f"select coalesce(last_archived_wal >= '{segment}', false) from pg_stat_archiver"
+        wait_until(lambda: self.server.value(done), f"{segment} is archived for the server")
+        self.settled(segment)
         for repository in ("disk", "vault"):
             path = self.archiving.stored(segment, repository)
             if path is not None:

@@ -112,8 +112,8 @@ def test_what_it_takes_grows_with_the_wal_until_the_next_base():
     window = window_of(set(range(1, 12)), {"a": (1, 2), "b": (6, 7)})
     rates = Rates(1 << 20, 2.0, "a", BEGIN)
     late, early = reaches(PLACE, window, records_of(window), {}, rates, BEGIN + 20 * HOUR)
-    assert (early.base, early.wal_files, early.wal_bytes) == ("a", 7, 7000)
-    assert early.rto_s == 1024 + 3.5
+    assert (early.base, early.wal_files, early.wal_bytes) == ("a", 8, 8000)
+    assert early.rto_s == 1024 + 4
     assert (late.base, late.wal_files, late.end) == ("b", 6, BEGIN + 20 * HOUR)
     assert "--latest" in late.command
     assert "--time 2026-11-01T06:59:59.999000Z --timeline 1" in early.command

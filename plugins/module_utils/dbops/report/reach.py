@@ -93,7 +93,8 @@ def reaches(
         bases = bases[-_MOST:]
         for base, after in zip(bases, [*bases[1:], None]):
             chain = _chain(base.label, records)
-            stop = after.stop if after else interval.end
+            # one segment more: a time is reached when a later transaction is seen
+            stop = min(interval.end, after.stop + window.segments.size) if after else interval.end
             latest = after is None and is_last and interval.broken_by is None
             moment = after.stopped if after else end
             if chain and moment >= base.stopped:
