@@ -14,6 +14,7 @@ from ansible_collections.dbops.postgres.plugins.module_utils.dbops.progress impo
 from ansible_collections.dbops.postgres.plugins.module_utils.dbops.report import files
 from ansible_collections.dbops.postgres.plugins.module_utils.dbops.report.sections import target_value
 from tests.support.browser import Browser, chromium
+from tests.support.playbooks import Controller
 from tests.support.reports import EVIL, cluster, report, repository
 
 OUTPUT = Path(__file__).resolve().parents[1] / "output" / "report"
@@ -154,3 +155,31 @@ def _sum(one: dict[str, Any], what: str) -> int:
 
 def _reach_rows(rows: list[list[str]]) -> list[list[str]]:
     return [row for row in rows if row[-1].startswith("dbops restore")]
+
+
+def test_the_playbook_makes_one_page_of_all_hosts_and_leaves_out_one_that_failed(tmp_path):
+    """Nobody answers on these hosts: that is in the report, and no reason to have none."""
+    hosts = {}
+    for name in ("shop", "billing"):
+        repository_path = tmp_path / name
+        repository_path.mkdir()
+        config = tmp_path / f"{name}.json"
+        where = {"login_unix_socket": str(tmp_path), "login_port": 1}
+        config.write_text(
+            json.dumps(
+                {
+                    "cluster": name,
+                    "connection": where,
+                    "host": {"state_path": str(tmp_path / f"state-{name}")},
+                    "repositories": [{"path": str(repository_path)}],
+                }
+            )
+        )
+        hosts[name] = {"dbops_cluster": name, "dbops_config_path": str(config)}
+    hosts["gone"] = {"dbops_cluster": "gone", "dbops_config_path": str(tmp_path / "nowhere.json")}
+    controller = Controller(tmp_path, {"dbops_report_path": str(tmp_path / "out")}, hosts)
+    screen = controller.play("report", fails=True)
+    assert "0 of 2 clusters OK" in screen
+    assert "nowhere.json" in screen
+    assert [item.name for item in files.load(str(tmp_path / "out" / "report.json")).clusters] == ["billing", "shop"]
+    assert "Can these 2 clusters be recovered?" in (tmp_path / "out" / "report.html").read_text()

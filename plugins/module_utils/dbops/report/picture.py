@@ -18,9 +18,9 @@ from .model import Backup, Cluster, Reach, Repository, Span, Verification
 from .words import TYPES, depth, level, minute, plural, second
 
 _MOST = 400  # marks of a lane: more would lie on top of each other
-_POINTS, _MARKS, _BAR, _PROOFS, _LOCK = 34, 54, 70, 100, 116  # rows of a lane, from its top
+_POINTS, _DUMPS, _MARKS, _BAR, _PROOFS, _LOCK = 32, 40, 58, 72, 102, 118  # rows of a lane, from its top
 _BAR_HEIGHT = 14
-_LANE = 128
+_LANE = 130
 _AXIS = 26
 _WORD_FITS = 4  # percent of the width
 
@@ -130,7 +130,7 @@ def _now(axis: Axis, now: datetime, height: int) -> list[Markup]:
 def _lane(item: Repository, axis: Axis, now: datetime, prefix: str) -> list[Content]:
     lane: list[Content] = [
         tag("line", x1="0", x2="100%", y1=_LANE - 1, y2=_LANE - 1, class_="rule"),
-        tag("text", item.name, tag("tspan", f"  {_kind(item)}", class_="quiet"), x=0, y=18, class_="lane"),
+        tag("text", item.name, tag("tspan", f"  {_kind(item)}", class_="quiet"), x=0, y=14, class_="lane"),
     ]
     if item.error:
         return [*lane, tag("text", "✕ Nothing is known: it could not be read.", x=0, y=_BAR + 11, class_="alarm")]
@@ -223,7 +223,7 @@ def _points(item: Repository, axis: Axis) -> Iterator[Markup]:
         if axis.has(point.time):
             flag = [tag("path", d="M0 0V-12", class_="pole"), tag("path", d="M0-12h8l-2.4 3 2.4 3H0z", class_="flag")]
             words = f"Restore point {point.name}: {second(point.time)}, {point.lsn}"
-            yield _at(axis.percent(point.time), _POINTS + 8, flag, words)
+            yield _at(axis.percent(point.time), _POINTS, flag, words)
 
 
 def _backup(backup: Backup, axis: Axis) -> Markup:
@@ -241,7 +241,8 @@ def _backup(backup: Backup, axis: Axis) -> Markup:
         words.append(f"Held: {backup.held or 'no reason given'}")
     bad = bool(backup.problem) or backup.last_verdict == "fail"
     drawn = shape(backup.type, fill=depth(backup.proven_level), problem=bad, held=backup.held is not None)
-    return _at(axis.percent(backup.stopped), _MARKS, drawn, "\n".join(words))
+    row = _DUMPS if backup.type == "dump" else _MARKS  # a dump opens no window
+    return _at(axis.percent(backup.stopped), row, drawn, "\n".join(words))
 
 
 def _verifications(found: Sequence[Verification], axis: Axis) -> Iterator[Markup]:
