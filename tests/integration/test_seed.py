@@ -3,9 +3,7 @@
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
-import itertools
 import json
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,15 +12,13 @@ import pytest
 
 from ansible_collections.dbops.postgres.plugins.module_utils.dbops.cli.main import main
 from ansible_collections.dbops.postgres.plugins.module_utils.dbops.errors import BadInput, Corrupt, DbopsError, Refused
-from ansible_collections.dbops.postgres.plugins.module_utils.dbops.pg import fingerprint
 from ansible_collections.dbops.postgres.plugins.module_utils.dbops.progress import Silent, Step
-from ansible_collections.dbops.postgres.plugins.module_utils.dbops.seed import guard, load, profile, proof, run
-from ansible_collections.dbops.postgres.plugins.module_utils.dbops.seed.plan import Plan, at_scale
+from ansible_collections.dbops.postgres.plugins.module_utils.dbops.seed import guard, profile, proof, run
+from ansible_collections.dbops.postgres.plugins.module_utils.dbops.seed.plan import at_scale
+from tests.support.cities import ANCHOR, EXAMPLE, City, cities_below
 from tests.support.playbooks import Controller, changed
-from tests.support.servers import PgServer, Templates, installations, kill_below
+from tests.support.servers import Templates, installations
 
-EXAMPLE = Path(__file__).resolve().parents[2] / "examples" / "ridehailing"
-ANCHOR = "2026-11-20T12:00:00Z"
 LIGHT, MEDIUM, HEAVY = (profile.load(str(EXAMPLE / "seed" / f"{name}.yml")) for name in ("light", "medium", "heavy"))
 EXACT = {
     "light": {"users": 11, "drivers": 5, "wallets": 10, "rides": 9, "payments": 5},
@@ -31,59 +27,13 @@ EXACT = {
     "heavy": {"users": 710, "drivers": 200, "wallets": 700, "rides": 5000, "payments": 3750, "notifications": 5000,
               "eta_predictions": 1875, "eta_model_stats": 3, "referral_codes": 100, "promo_codes": 50},
 }  # fmt: skip
-_numbers = itertools.count(1)
-
-
-class City:
-    """A server whose databases have the reference application's schema."""
-
-    def __init__(self, server: PgServer) -> None:
-        self.server, self.settings = server, server.engine_settings()
-        server.sql("create database empty_city")
-        files = sorted((EXAMPLE / "migrations").glob("*.up.sql"))
-        script = "\n".join(  # as golang-migrate runs them: a file is a transaction, unless an index is built alongside
-            text if "concurrently" in text else f"begin;\n{text}\ncommit;" for text in (it.read_text() for it in files)
-        )
-        server.psql(script, "empty_city")
-        server.psql(
-            "create table schema_migrations (version bigint primary key, dirty boolean not null);"
-            f"insert into schema_migrations values ({int(files[-1].name[:6])}, false)",
-            "empty_city",
-        )
-
-    def database(self) -> str:
-        name = f"city{next(_numbers)}"
-        self.server.sql(f"create database {name} template empty_city")
-        return name
-
-    def seed(self, wanted: profile.Profile, database: str, **how: object) -> dict:
-        return run.seed(self.settings, wanted, Silent(), database=database, **{"anchor": ANCHOR, **how})
-
-    @contextlib.contextmanager
-    def transaction(self, database: str, plan: Plan) -> Iterator:
-        """Rolled back at the end; the profile's functions are there."""
-        with run._servers(self.settings, database, 1) as (connection,):  # pylint knows it one line later
-            with run._transaction(connection, keep=False):
-                load.make_functions(connection, plan)
-                yield connection
-
-    def catalog(self, database: str) -> str:
-        with run._servers(self.settings, database, 1) as (connection,):
-            return fingerprint.of_tables(connection, HEAVY.tables()).sha256
 
 
 @pytest.fixture(scope="module")
 def cities(templates: Templates, base_directory: Path) -> Iterator[list[City]]:
     """One per PostgreSQL version, the newest last."""
-    place = base_directory / "cities"
-    place.mkdir(mode=0o755)
-    made = []
-    for installation in installations():
-        server = templates.server(installation, place / str(installation.major))
-        server.start()
-        made.append(City(server))
-    yield made
-    kill_below(place)
+    with cities_below(base_directory / "cities", templates) as made:
+        yield made
 
 
 @pytest.fixture

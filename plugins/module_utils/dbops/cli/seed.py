@@ -1,12 +1,12 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""`dbops seed`: load, verify, shift, reset."""
+"""`dbops seed`: load, verify, shift, reset, subset."""
 
 from __future__ import annotations
 
 import argparse
 from typing import Any
 
-from ..seed import profile, run
+from ..seed import profile, run, subset, subset_rules
 from .door import Answer, Door
 from .words import clean, size, table
 
@@ -41,6 +41,30 @@ def add(verbs: Any, common: argparse.ArgumentParser) -> None:
     actions.add_parser("reset", parents=[changing], help="delete the seeded rows, and no others").set_defaults(
         verb=reset
     )
+    _add_subset(actions, common)
+
+
+def _add_subset(actions: Any, common: argparse.ArgumentParser) -> None:
+    made = actions.add_parser(
+        "subset",
+        parents=[common],
+        help="copy an anonymised subset of a restored backup",
+        description="Copy some people and all that belongs to them from a restored backup into an empty schema, every "
+        "column masked by a rule, and prove that no original value is in the copy.",
+    )
+    made.add_argument("rules", metavar="RULES", help="how each column is masked, YAML or JSON")
+    made.add_argument("--roots", type=int, required=True, metavar="N", help="how many people, of the rules' root table")
+    made.add_argument("--key-file", required=True, metavar="PATH", help="the masks' key, readable by its owner only")
+    made.add_argument("--plan", action="store_true", help="say what would be copied, refusals included; do nothing")
+    group = made.add_argument_group("from which database")
+    group.add_argument("--from-database", required=True, metavar="NAME", help="the restored backup's")
+    group.add_argument("--from-host", default="", metavar="HOST", help="default: as the target's")
+    group.add_argument("--from-socket", default="", metavar="DIR", help="default: as the target's")
+    group.add_argument("--from-port", type=int, default=0, metavar="PORT", help="default: as the target's")
+    group = made.add_argument_group("into which database")
+    group.add_argument("--database", metavar="NAME", help="default: connection.login_db")
+    group.add_argument("--allow", metavar="NAME", help="the database's name, if it looks like production and is meant")
+    made.set_defaults(verb=take_subset)
 
 
 def load(door: Door) -> Answer:
@@ -79,6 +103,22 @@ def reset(door: Door) -> Answer:
     args = door.args
     data = run.reset(
         door.settings(), profile.load(args.profile), database=_database(door), allow=args.allow, dry_run=args.plan
+    )
+    return Answer(data, _told(data))
+
+
+def take_subset(door: Door) -> Answer:
+    args = door.args
+    data = subset.take(
+        door.settings(),
+        subset_rules.load(args.rules),
+        door.progress,
+        source=subset.Source(args.from_database, args.from_host, args.from_socket, args.from_port),
+        database=_database(door),
+        roots=args.roots,
+        key_file=args.key_file,
+        allow=args.allow,
+        dry_run=args.plan,
     )
     return Answer(data, _told(data))
 

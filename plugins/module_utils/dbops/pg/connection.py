@@ -97,6 +97,25 @@ class _Notices:
         self.kept.append(text.strip())
 
 
+class _Lines:
+    """An iterator as the file that psycopg2 wants."""
+
+    def __init__(self, lines: Iterator[bytes]) -> None:
+        self._lines, self._rest = lines, b""
+
+    def read(self, size: int = 8192) -> bytes:
+        pieces, held = [self._rest], len(self._rest)
+        while held < size:
+            line = next(self._lines, b"")
+            if not line:
+                break
+            pieces.append(line)
+            held += len(line)
+        whole = b"".join(pieces)
+        self._rest = whole[size:]
+        return whole[:size]
+
+
 class Connection:
     """A psycopg2 connection in autocommit, cut down to what the engine uses; rows are dicts."""
 
@@ -137,6 +156,11 @@ class Connection:
     def run(self, statement: str, parameters: Sequence[Any] = ()) -> None:
         with explained(f"ask {self.where}"), self._raw.cursor() as cursor:
             cursor.execute(statement, parameters or None)
+
+    def copy_in(self, statement: str, lines: Iterator[bytes]) -> None:
+        """COPY ... FROM STDIN: the lines in the text format, ends of line included, taken as the server wants them."""
+        with explained(f"ask {self.where}"), self._raw.cursor() as cursor:
+            cursor.copy_expert(statement, _Lines(lines))
 
     def send(self, script: str) -> list[str]:
         """Send a whole script as one message, which is one implicit transaction; the server's notices.

@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
+
 from ..errors import Refused
 from ..pg.connection import Connection
 from ..pg.fingerprint import of_tables
@@ -92,16 +94,19 @@ def in_steps(servers: list[Connection], plan: Plan, progress: Progress) -> None:
 
 
 def set_sequences(server: Connection, plan: Plan) -> None:
-    """Let the numbers that the server gives out go on after the seeded ones."""
     for part in plan.profile.parts:
-        if part.table is None:
-            continue
-        for row in server.rows(_SEQUENCES, (part.table,)):
-            if row["column"] in part.columns:
-                server.run(
-                    f"select setval('{row['sequence']}', greatest(max(\"{row['column']}\"), "
-                    f"(select last_value from {row['sequence']}))) from {part.table} having count(*) > 0"
-                )
+        if part.table is not None:
+            numbers_go_on(server, part.table, part.columns)
+
+
+def numbers_go_on(server: Connection, table: str, columns: Collection[str]) -> None:
+    """Let the numbers that the server gives out in these columns go on after those that are there."""
+    for row in server.rows(_SEQUENCES, (table,)):
+        if row["column"] in columns:
+            server.run(
+                f"select setval('{row['sequence']}', greatest(max(\"{row['column']}\"), "
+                f"(select last_value from {row['sequence']}))) from {table} having count(*) > 0"
+            )
 
 
 def _begin_or_go_on(server: Connection, tables: list[str]) -> str:

@@ -198,7 +198,7 @@ def filled(text: str, values: Mapping[str, str], where: str) -> str:
 
 def load(path: str) -> Profile:
     """The profile in this file, YAML or JSON, with what it extends."""
-    return from_mapping(_read(path, ()), where=path)
+    return from_mapping(mapping_in(path), where=path)
 
 
 def given(profile: Any) -> Profile:
@@ -208,6 +208,11 @@ def given(profile: Any) -> Profile:
     if isinstance(profile, str) and profile:
         return load(os.path.expanduser(profile))
     raise BadInput(f"{profile!r} is no profile.", hint="Give a file's path, or the profile as a mapping.")
+
+
+def mapping_in(path: str) -> dict[str, Any]:
+    """A YAML or JSON file's content, laid over what it extends."""
+    return _read(path, ())
 
 
 def from_mapping(data: Mapping[str, Any], *, where: str = "profile") -> Profile:

@@ -23,6 +23,11 @@ class Loaded:
         what = "Profile" if self.complete else "An unfinished load of profile"
         return f"{what} {self.profile!r} ({self.digest}), scale {self.scale}, anchor {self.anchor}"
 
+    @property
+    def is_subset(self) -> bool:
+        """Rows that were copied: no profile tells them from others."""
+        return self.profile.startswith("subset ")
+
     def is_of(self, plan: Plan) -> bool:
         """The same profile, content and scale, whatever the anchor."""
         return (self.profile, self.digest, self.scale) == (plan.profile.name, plan.profile.digest(), plan.scale)
@@ -37,6 +42,10 @@ def read(server: Connection) -> Optional[Loaded]:
 
 def begin(server: Connection, plan: Plan) -> None:
     """From here on the database says that a seed is in it, if only a part."""
+    write(server, Loaded(plan.profile.name, plan.profile.digest(), plan.scale, plan.anchor, complete=False))
+
+
+def write(server: Connection, it: Loaded) -> None:
     server.run(f"create schema {SCHEMA}")
     server.run(f"comment on schema {SCHEMA} is 'What dbops seed knows of the rows that it made; removed by reset'")
     server.run(
@@ -44,8 +53,8 @@ def begin(server: Connection, plan: Plan) -> None:
         "anchor text not null, complete boolean not null, loaded_at timestamptz not null default now())"
     )
     server.run(
-        f"insert into {SCHEMA}.loaded values (%s, %s, %s, %s, false)",
-        (plan.profile.name, plan.profile.digest(), plan.scale, plan.anchor),
+        f"insert into {SCHEMA}.loaded values (%s, %s, %s, %s, %s)",
+        (it.profile, it.digest, it.scale, it.anchor, it.complete),
     )
 
 

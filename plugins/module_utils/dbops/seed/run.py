@@ -34,7 +34,7 @@ def preview(
     allow: Optional[str] = None,
 ) -> dict[str, Any]:
     """What `seed` would do, refusals included, without doing it."""
-    with _servers(settings, database, 1) as (server,):
+    with connections(settings, database, 1) as (server,):
         plan, there = _looked_at(server, profile, scale, anchor, allow)
         if there is not None and there.complete:
             return _unchanged(server, plan)
@@ -71,14 +71,14 @@ def seed(
     """
     between("workers", workers or 1, 1, 64)
     started = time.monotonic()
-    with _servers(settings, database, workers or WORKERS) as servers:
+    with connections(settings, database, workers or WORKERS) as servers:
         first = servers[0]
         plan, there = _looked_at(first, profile, scale, anchor, allow)
         if there is not None and there.complete:
             return _unchanged(first, plan)
         if there is None and plan.in_one_transaction and workers in (None, 1):
-            with _transaction(first):
-                rows, hashes = _load_at_once(first, plan, progress)
+            with transaction(first):
+                rows, hashes = load_at_once(first, plan, progress)
         else:
             if there is None:
                 _try_out(first, profile, plan.anchor, progress)
@@ -98,7 +98,7 @@ def seed(
 
 def verify(settings: Settings, profile: Profile, *, database: str) -> dict[str, Any]:
     """Prove once more that what is loaded is what the profile promises. Corrupt names what is not."""
-    with _servers(settings, database, 1) as (server,):
+    with connections(settings, database, 1) as (server,):
         there = record.read(server)
         if there is None or not there.complete:
             raise NotFound(f"No complete seed is in {database!r}.", hint="Load one first.")
@@ -108,7 +108,7 @@ def verify(settings: Settings, profile: Profile, *, database: str) -> dict[str, 
                 f"{there} is loaded, and this is profile {profile.name!r} ({profile.digest()}).",
                 hint="Name the profile that was loaded, as it was then.",
             )
-        with _transaction(server, keep=False):
+        with transaction(server, keep=False):
             load.make_functions(server, plan)
             rows, hashes = _proven([server], plan)
     return {
@@ -124,16 +124,18 @@ def reset(
     settings: Settings, profile: Profile, *, database: str, allow: Optional[str] = None, dry_run: bool = False
 ) -> dict[str, Any]:
     """Delete the rows that seeding made, and none besides; what a killed load put aside comes back too."""
-    with _servers(settings, database, 1) as (server,):
-        _lock(server)
+    with connections(settings, database, 1) as (server,):
+        locked(server)
         guard.refuse_production(guard.impression(server), allow)
         there = record.read(server)
         if there is None:
             return {"changed": False, "rows": {}, "msg": f"No seed is in {database!r}."}
+        if there.is_subset:
+            raise Refused(f"{there} is in {database!r}.", hint="A subset has a database of its own: drop that.")
         plan = at_scale(profile, there.scale, there.anchor)
         rows = proof.counts(server, plan)
         if not dry_run:
-            with _transaction(server):
+            with transaction(server):
                 _delete(server, plan)
                 deferred.bring_all_back(server)  # after that: of a killed load, children may be there without parents
                 server.run(f"drop schema {SCHEMA} cascade")
@@ -157,7 +159,7 @@ def shift(
 
     Adding an interval to each time would break what hangs on hours and weekdays; making the rows again does not.
     """
-    with _servers(settings, database, 1) as (server,):
+    with connections(settings, database, 1) as (server,):
         there = record.read(server)
     if there is None:
         raise NotFound(f"No seed is in {database!r}.", hint="Load one.")
@@ -197,7 +199,7 @@ def _looked_at(
     server: Connection, profile: Profile, scale: int, anchor: str, allow: Optional[str]
 ) -> tuple[Plan, Optional[record.Loaded]]:
     """The plan, and what is loaded of it already; refuses whatever speaks against going on."""
-    _lock(server)
+    locked(server)
     plan = at_scale(profile, scale, resolved(anchor))
     guard.refuse_production(guard.impression(server), allow)
     there = record.read(server)
@@ -214,7 +216,7 @@ def _looked_at(
     return at_scale(profile, scale, there.anchor), there
 
 
-def _load_at_once(server: Connection, plan: Plan, progress: Progress) -> tuple[dict[str, int], dict[str, str]]:
+def load_at_once(server: Connection, plan: Plan, progress: Progress) -> tuple[dict[str, int], dict[str, str]]:
     record.begin(server, plan)
     load.make_functions(server, plan)
     load.at_once(server, plan, progress)
@@ -228,13 +230,13 @@ def _load_at_once(server: Connection, plan: Plan, progress: Progress) -> tuple[d
 def _load_in_steps(servers: list[Connection], plan: Plan, progress: Progress) -> tuple[dict[str, int], dict[str, str]]:
     first = servers[0]
     if record.read(first) is None:
-        with _transaction(first):
+        with transaction(first):
             record.begin(first, plan)
             load.make_functions(first, plan)
     load.in_steps(servers, plan, progress)
     progress.report(Step("prove it"))
     rows, hashes = _proven(servers, plan)
-    with _transaction(first):
+    with transaction(first):
         load.finish(first, plan)
         record.complete(first)
     return rows, hashes
@@ -244,8 +246,8 @@ def _try_out(server: Connection, profile: Profile, anchor: str, progress: Progre
     plan = at_scale(profile, 1, anchor)
     if plan.in_one_transaction:
         progress.report(Step("try it out at scale 1"))
-        with _transaction(server, keep=False):
-            _load_at_once(server, plan, Silent())
+        with transaction(server, keep=False):
+            load_at_once(server, plan, Silent())
 
 
 def _proven(servers: list[Connection], plan: Plan) -> tuple[dict[str, int], dict[str, str]]:
@@ -283,13 +285,13 @@ def _about(plan: Plan) -> dict[str, Any]:
     }
 
 
-def _lock(server: Connection) -> None:
+def locked(server: Connection) -> None:
     if not server.value("select pg_try_advisory_lock(%s)", (_LOCK,)):
         raise Busy("Another seeding works in this database.", hint="Wait until it is done.")
 
 
 @contextlib.contextmanager
-def _servers(settings: Settings, database: str, count: int) -> Iterator[list[Connection]]:
+def connections(settings: Settings, database: str, count: int) -> Iterator[list[Connection]]:
     """That many sessions, all opened here: connecting as another OS user is for the main thread."""
     identity = cluster_identity(settings.host.os_user, settings.host.data_directory)
     with contextlib.ExitStack() as stack:
@@ -302,7 +304,7 @@ def _servers(settings: Settings, database: str, count: int) -> Iterator[list[Con
 
 
 @contextlib.contextmanager
-def _transaction(server: Connection, *, keep: bool = True) -> Iterator[None]:
+def transaction(server: Connection, *, keep: bool = True) -> Iterator[None]:
     """All or nothing; with `keep` false nothing in any case."""
     server.run("begin")
     try:
