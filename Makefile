@@ -2,6 +2,7 @@
 SHELL := /bin/sh
 VENV ?= .venv
 PYTEST_ARGS ?=
+PROFILE ?= light
 MOLECULE_SCENARIO ?= default
 
 export VENV
@@ -12,7 +13,7 @@ export PYTHONDONTWRITEBYTECODE := 1
 export ANSIBLE_INJECT_FACT_VARS := false
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo demo-clean db-reset migrate-up migrate-down migrate-create test lint lint-python lint-types lint-ansible lint-yaml lint-shell \
+.PHONY: help setup demo demo-clean db-reset db-seed migrate-up migrate-down migrate-create test lint lint-python lint-types lint-ansible lint-yaml lint-shell \
 	lint-changelog docs sanity python39 molecule build install-check clean constraints
 
 help: ## List the targets
@@ -29,6 +30,9 @@ demo-clean: setup ## Stop the demo's server and remove everything that it made
 
 db-reset: setup ## Put the demo's database back to its first state
 	@scripts/demo reset
+
+db-seed: setup ## A database with a seed profile's rows on the demo's server (PROFILE=light, medium or heavy)
+	@scripts/demo seed $(PROFILE)
 
 migrate-up: setup ## Apply the reference migrations on the demo's server (N=1; CONFIG, DATABASE, MIGRATIONS for others)
 	@scripts/migrate up $(N)

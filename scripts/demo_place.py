@@ -16,7 +16,7 @@ from typing import Any
 from localpg.installations import EMBEDDED_MAJOR, Installation, embedded
 from localpg.osuser import ProgramFailed, server_user
 from localpg.processes import kill_below, working_below
-from localpg.server import LocalServer
+from localpg.server import SUPERUSER, LocalServer
 
 CHECKOUT = Path(__file__).resolve().parent.parent
 EXAMPLE = CHECKOUT / "examples" / "ridehailing"
@@ -40,6 +40,7 @@ class Place:
         self.variables = self.base / "vars.json"
         self.command = self.base / "bin" / "dbops"
         self.config = self.base / "demo.json"
+        self.owners_config = self.base / "owner.json"
 
     def require_ours(self) -> None:
         """/var/tmp is everybody's, and DBOPS_DEMO may name anything: what the demo did not make is left alone."""
@@ -95,6 +96,19 @@ class Place:
     def write_variables(self, server: LocalServer) -> None:
         """What the playbooks have to know; inventories/demo reads this file."""
         self.variables.write_text(json.dumps(self._variables(server), indent=2) + "\n", encoding="utf-8")
+
+    def write_owners_settings(self, server: LocalServer) -> None:
+        """For migrations and seed: they change the application's database, which the role of the backups must not."""
+        mapping = {
+            "cluster": CLUSTER,
+            "connection": {
+                "login_unix_socket": str(server.sockets),
+                "login_port": server.port,
+                "login_user": SUPERUSER,
+            },
+            "host": {"os_user": server_user().name, "data_directory": str(server.data)},
+        }
+        self.owners_config.write_text(json.dumps(mapping, indent=2) + "\n", encoding="utf-8")
 
     def _variables(self, server: LocalServer) -> dict[str, Any]:
         python, codec = archiver()

@@ -23,9 +23,11 @@ from localpg.content import cluster_hashes, differences
 from localpg.installations import NotInstalled
 from localpg.osuser import ProgramFailed
 from localpg.processes import wait_until
-from localpg.server import LocalServer
+from localpg.server import SUPERUSER, LocalServer
 
 STEPS = 13
+SCALE = 100  # of the medium profile: 20 000 rides, enough bytes for a backup to be one
+PROFILES = ("light", "medium", "heavy")
 LOGGED_AHEAD = 32  # numbers of a sequence that the server logs before it gives them out: replay starts behind them
 
 
@@ -46,31 +48,36 @@ class Story:
         self.took_s[title] = time.monotonic() - started
 
     def playbook(self, name: str, *variables: str) -> None:
-        """Run one of the collection's playbooks as a person would; its output goes straight to the screen."""
-        shown = ["ansible-playbook", f"playbooks/{name}.yml", "-i", "inventories/demo/hosts.yml"]
-        for variable in variables:
-            shown += ["-e", variable]
-        say(f"$ {' '.join(shown)}")
-        program = Path(sys.executable).with_name("ansible-playbook")
-        code = subprocess.run([program, *shown[1:]], cwd=CHECKOUT, env=self._environment(), check=False).returncode
-        if code != 0:
-            raise DemoError(f"playbooks/{name}.yml ended with exit code {code}: its last lines above say why.")
+        playbook(self.place, name, *variables)
 
-    def _environment(self) -> dict[str, str]:
-        """Ansible's scratch files go where `clean` removes them, not into the home directory."""
-        scratch = self.place.base / "ansible"
-        return {
-            **os.environ,
-            "PATH": f"{Path(sys.executable).parent}:{os.environ.get('PATH', os.defpath)}",
-            "LC_ALL": "C.UTF-8",
-            "ANSIBLE_CONFIG": str(CHECKOUT / "ansible.cfg"),
-            "ANSIBLE_HOME": str(scratch),
-            "ANSIBLE_REMOTE_TMP": str(scratch / "tmp"),
-            "ANSIBLE_ASYNC_DIR": str(scratch / "async"),
-            "ANSIBLE_DISPLAY_SKIPPED_HOSTS": "false",
-            "ANSIBLE_INJECT_FACT_VARS": "false",
-            "DBOPS_DEMO": str(self.place.base),
-        }
+
+def playbook(place: Place, name: str, *variables: str) -> None:
+    """Run one of the collection's playbooks as a person would; its output goes straight to the screen."""
+    shown = ["ansible-playbook", f"playbooks/{name}.yml", "-i", "inventories/demo/hosts.yml"]
+    for variable in variables:
+        shown += ["-e", variable]
+    say(f"$ {' '.join(shown)}")
+    program = Path(sys.executable).with_name("ansible-playbook")
+    code = subprocess.run([program, *shown[1:]], cwd=CHECKOUT, env=environment(place), check=False).returncode
+    if code != 0:
+        raise DemoError(f"playbooks/{name}.yml ended with exit code {code}: its last lines above say why.")
+
+
+def environment(place: Place) -> dict[str, str]:
+    """Ansible's scratch files go where `clean` removes them, not into the home directory."""
+    scratch = place.base / "ansible"
+    return {
+        **os.environ,
+        "PATH": f"{Path(sys.executable).parent}:{os.environ.get('PATH', os.defpath)}",
+        "LC_ALL": "C.UTF-8",
+        "ANSIBLE_CONFIG": str(CHECKOUT / "ansible.cfg"),
+        "ANSIBLE_HOME": str(scratch),
+        "ANSIBLE_REMOTE_TMP": str(scratch / "tmp"),
+        "ANSIBLE_ASYNC_DIR": str(scratch / "async"),
+        "ANSIBLE_DISPLAY_SKIPPED_HOSTS": "false",
+        "ANSIBLE_INJECT_FACT_VARS": "false",
+        "DBOPS_DEMO": str(place.base),
+    }
 
 
 def story(place: Place) -> None:
@@ -78,9 +85,9 @@ def story(place: Place) -> None:
     place.remove()
     place.make()
     run = Story(place)
-    with run.step("Start an embedded PostgreSQL 18 and load a ride-hailing database"):
+    with run.step("Start an embedded PostgreSQL 18, migrate a ride-hailing database to its schema, and seed it"):
         server = start_server(place)
-        load(server)
+        load(place, server)
         tell_content(server)
     with run.step("Set the host up: the dbops command, its settings, a role that may do nothing but back up"):
         run.playbook("setup")
@@ -126,10 +133,31 @@ def start_server(place: Place) -> LocalServer:
     return server
 
 
-def load(server: LocalServer) -> None:
-    server.sql(f"create database {DATABASE}")
-    for script in ("schema.sql", "seed_demo.sql"):
-        server.psql((EXAMPLE / script).read_text(encoding="utf-8"), DATABASE)
+def load(
+    place: Place, server: LocalServer, *, database: str = DATABASE, profile: str = "medium", scale: int = SCALE
+) -> None:
+    """The reference application, grown by its migrations and filled by one of its seed profiles, as its owner would."""
+    server.sql(f"create database {database}")
+    place.write_owners_settings(server)
+    words = ["migrate", "up", "--config", str(place.owners_config), "--database", database]
+    words += ["--path", str(EXAMPLE / "migrations")]
+    say(f"$ dbops {' '.join(words)}")
+    program = [sys.executable, "-B", "-m", "dbops", *words]
+    done = subprocess.run(
+        program, cwd=CHECKOUT / "plugins" / "module_utils", capture_output=True, text=True, check=False
+    )
+    if done.returncode != 0:
+        raise DemoError(f"The migrations failed: {done.stderr}")
+    say(f"  {done.stdout.strip().splitlines()[-1]}")
+    playbook(
+        place,
+        "seed",
+        f"dbops_config_path={place.owners_config}",
+        f"dbops_seed_database={database}",
+        f"dbops_seed_profile={EXAMPLE / 'seed' / profile}.yml",
+        f"dbops_seed_scale={scale}",
+        *(["dbops_seed_workers=2"] if scale > 1 else []),
+    )
 
 
 def activity(server: LocalServer, *, hours: int) -> None:
@@ -212,17 +240,33 @@ def require_same(before: dict[str, str], after: dict[str, str], otherwise: str) 
 
 
 def reset(place: Place) -> None:
-    """The database as `schema.sql` and `seed_demo.sql` make it; backups stay."""
+    """The database as migrations and seed make it; backups stay."""
+    server = running(place)
+    server.sql(f"drop database if exists {DATABASE} with (force)")
+    load(place, server)
+    tell_content(server)
+    say(reset_done(place))
+
+
+def seed(place: Place, profile: str) -> None:
+    """A database of its own for a profile, on the demo's server: `ridehailing_light` and so on."""
+    if not (EXAMPLE / "seed" / f"{profile}.yml").is_file() or profile not in PROFILES:
+        raise DemoError(f"There is no profile {profile!r}. There is: {', '.join(PROFILES)}.")
+    server, database = running(place), f"{DATABASE}_{profile}"
+    server.sql(f"drop database if exists {database} with (force)")
+    load(place, server, database=database, profile=profile, scale=1)
+    say(f"  {server.installation.bin_dir}/psql -h {server.sockets} -p {server.port} -U {SUPERUSER} {database}")
+
+
+def running(place: Place) -> LocalServer:
+    """The demo's server, started if it was stopped."""
     if not place.variables.exists():
-        raise DemoError("There is no demo to reset. Next: make demo")
+        raise DemoError("There is no demo. Next: make demo")
     place.require_ours()
     server = place.server()
     if not server.is_running:
         server.start()
-    server.sql(f"drop database if exists {DATABASE} with (force)")
-    load(server)
-    tell_content(server)
-    say(reset_done(place))
+    return server
 
 
 def clean(place: Place) -> None:
@@ -235,14 +279,14 @@ def say(text: str, *, bold: bool = False) -> None:
 
 
 def main(arguments: list[str]) -> int:
-    verbs = {"run": story, "reset": reset, "clean": clean}
-    verb = arguments[0] if arguments else "run"
-    if len(arguments) > 1 or verb not in verbs:
-        sys.stderr.write(f"usage: scripts/demo [{'|'.join(verbs)}]\n")
+    verbs = {"run": story, "reset": reset, "clean": clean, "seed": seed}
+    verb, *words = arguments or ["run"]
+    if verb not in verbs or len(words) != (verb == "seed"):
+        sys.stderr.write(f"usage: scripts/demo [{'|'.join(verbs)} PROFILE]\n")
         return 2
     place = Place()
     try:
-        verbs[verb](place)
+        verbs[verb](place, *words)
     except (DemoError, NotInstalled, ProgramFailed, TimeoutError) as exc:
         sys.stderr.write(f"\ndemo: FAILED. {exc}\n")
     except KeyboardInterrupt:

@@ -53,10 +53,16 @@ def test_reset_without_a_demo_says_what_to_do(place: Path) -> None:
     assert "make demo" in done.stderr
 
 
+def test_a_profile_that_is_none_is_refused_before_a_server_is_asked(place: Path) -> None:
+    done = demo(place, "seed", "gigantic")
+    assert done.returncode == 1
+    assert "There is: light, medium, heavy" in done.stderr
+
+
 def test_an_unknown_verb_changes_nothing(place: Path) -> None:
     done = demo(place, "explode")
     assert done.returncode == 2
-    assert "run|reset|clean" in done.stderr
+    assert "run|reset|clean|seed PROFILE" in done.stderr
 
 
 def test_one_changed_row_fails_the_demo_and_is_named(server: PgServer) -> None:
@@ -85,7 +91,7 @@ def test_a_server_that_was_not_restored_fails_the_demo(
     del server
     monkeypatch.setenv("DBOPS_DEMO", str(place / "demo"))
     monkeypatch.setattr(demo_run.Story, "playbook", lambda *_: None)
-    monkeypatch.setattr(demo_run, "load", lambda _: None)
+    monkeypatch.setattr(demo_run, "load", lambda *_: None)
     monkeypatch.setattr(demo_run, "activity", lambda *_words, **_options: None)
     monkeypatch.setattr(demo_run, "tell_content", lambda _: None)
     monkeypatch.setattr(demo_run, "drop_table", lambda _: ("then", "before"))

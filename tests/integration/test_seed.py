@@ -63,15 +63,20 @@ def test_heavy_leaves_no_table_empty(city):
     assert [table for table, count in rows.items() if count == 0] == []
 
 
-def test_the_number_of_workers_changes_nothing_not_even_the_catalog(city):
+@pytest.mark.parametrize("wanted", [LIGHT, MEDIUM], ids=lambda it: it.name)
+def test_the_number_of_workers_changes_nothing_not_even_the_catalog(city, wanted):
     empty = city.catalog("empty_city")
-    alone = city.seed(MEDIUM, city.database())
+    alone = city.seed(wanted, city.database())
     for workers in (2, 4):
         database = city.database()
-        assert city.seed(MEDIUM, database, workers=workers)["hashes"] == alone["hashes"]
+        assert city.seed(wanted, database, workers=workers)["hashes"] == alone["hashes"]
         assert city.catalog(database) == empty
-    other = dataclasses.replace(MEDIUM, seed=53)
-    assert city.seed(other, city.database())["hashes"]["rides"] != alone["hashes"]["rides"]
+
+
+def test_another_seed_gives_other_rows(city):
+    alone, other = (city.seed(it, city.database()) for it in (LIGHT, dataclasses.replace(LIGHT, seed=12)))
+    assert alone["hashes"]["rides"] != other["hashes"]["rides"]
+    assert alone["rows"] == other["rows"]
 
 
 # What makes each invariant say no. One that no row can break would be a check that cannot fail.

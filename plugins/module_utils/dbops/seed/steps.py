@@ -86,7 +86,7 @@ def _chunks(plan: Plan, part: Part, marked: set[int], after: frozenset[str]) -> 
         server.run("commit")
 
     chunks = plan.chunks(part)
-    weight = plan.estimated_bytes()[part.name] // len(chunks)
+    weight = plan.estimated_bytes()[part.name] // max(1, len(chunks))  # a count of 0 has no chunks
     return [
         Job(part.name, functools.partial(make, chunk=chunk), after, weight=weight)
         for chunk in chunks
