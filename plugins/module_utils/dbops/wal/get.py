@@ -46,7 +46,7 @@ def get(settings: Settings, spool_path: str, file: str, to: str, launcher: Launc
 
 
 def _get(settings: Settings, cluster: Cluster, spool: Spool, name: WalName, to: str, launcher: Launcher) -> Got:
-    prefetch = settings.archiving.prefetch_bytes > 0 and _claimed(spool)
+    prefetch = settings.archiving.prefetch_bytes > 0 and spool.may_claim()
     if prefetch and name.kind is Kind.HISTORY:
         _begin_ahead(spool, cluster, launcher)
     if prefetch and name.kind is Kind.SEGMENT and _handed_over(spool, name, to):
@@ -126,15 +126,6 @@ def _fetch_ahead(spool: Spool, cluster: Cluster, name: WalName, segment_size: in
         spool.get.poke()
         launcher.get_worker(cluster)
         spool.get.await_worker()
-
-
-def _claimed(spool: Spool) -> bool:
-    """Without a spool nothing is fetched ahead; what is asked for is fetched all the same."""
-    try:
-        spool.claim()
-    except OSError:
-        return False
-    return True
 
 
 def _cannot_know(settings: Settings, cluster: Optional[Cluster], lines: list[str]) -> Got:

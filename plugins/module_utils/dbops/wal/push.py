@@ -42,7 +42,7 @@ def push(settings: Settings, spool_path: str, path: str, launcher: Launcher) -> 
     cluster = calling_cluster(settings, path)
     check_place(settings, cluster)
     spool = Spool(spool_path, cluster)
-    has_spool = _claimed(spool)
+    has_spool = spool.may_claim()
     if has_spool and _is_acknowledged(settings, spool, name, path):
         return Pushed(name.text, "acknowledged")
     try:
@@ -78,15 +78,6 @@ def _push_now(settings: Settings, cluster: Cluster, path: str, name: WalName) ->
     guard.settle_dropped(settings, cluster, targets)
     stored, _version = push_one(targets, cluster, path, name)
     return {"stored": stored.value}
-
-
-def _claimed(spool: Spool) -> bool:
-    """A spool that cannot be written (full, read-only) costs speed, and must not cost the archive."""
-    try:
-        spool.claim()
-    except OSError:
-        return False
-    return True
 
 
 def _is_acknowledged(settings: Settings, spool: Spool, name: WalName, path: str) -> bool:

@@ -67,6 +67,14 @@ class Spool:
                 self._drop_strangers(above, ours)
                 make_directory(ours)
 
+    def may_claim(self) -> bool:
+        """The same, if it can be written. One that cannot (full, read-only) costs speed, and nothing else."""
+        try:
+            self.claim()
+        except OSError:
+            return False
+        return True
+
     def is_acknowledged(self, name: str, version: Version) -> bool:
         """Whether a marker says that exactly this file is durable wherever it must be."""
         return self._marked(self.markers, name, version)
