@@ -21,12 +21,14 @@ from ansible_collections.dbops.postgres.plugins.module_utils.dbops.errors import
 from ansible_collections.dbops.postgres.plugins.module_utils.dbops.pg.datadir import control_data
 from ansible_collections.dbops.postgres.plugins.module_utils.dbops.pg.wal import lsn_to_int, segments_between
 from ansible_collections.dbops.postgres.plugins.module_utils.dbops.progress import Silent
-from ansible_collections.dbops.postgres.plugins.module_utils.dbops.repo import expire
+from ansible_collections.dbops.postgres.plugins.module_utils.dbops.repo import expire, holds
 from ansible_collections.dbops.postgres.plugins.module_utils.dbops.repo.info import info
+from ansible_collections.dbops.postgres.plugins.module_utils.dbops.repo.wal_retention import GONE, PITR, STANDALONE
 from ansible_collections.dbops.postgres.plugins.module_utils.dbops.restore import adopt, physical
 from ansible_collections.dbops.postgres.plugins.module_utils.dbops.restore.target import parse
+from ansible_collections.dbops.postgres.plugins.module_utils.dbops.settings import RetentionSettings
 from ansible_collections.dbops.postgres.plugins.module_utils.dbops.wal import proof, restore_point
-from tests.support.physical import add_tablespace, labels_of, taken
+from tests.support.physical import add_tablespace, labels_of, record_of, taken
 from tests.support.recovering import Protected, Side, at, wait_until
 from tests.support.servers import Installation, Templates
 
@@ -304,6 +306,33 @@ def test_expiry_takes_the_wal_that_no_kept_backup_needs_and_nothing_else(protect
     assert not expire.plan(settings).needed
     with protected.recovered(lsn=later.lsn) as side:
         assert side.recovery["base"] == second
+        assert side.rows() == [0, 1, 2]
+
+
+def test_a_held_backup_from_before_the_window_keeps_what_makes_it_consistent_and_reaches_that_point_only(protected):
+    first = protected.backup()
+    stop = record_of(protected.settings, first).wal.stop_lsn
+    between = protected.row(1)
+    thinned = protected.archive()
+    protected.archive()
+    protected.backup()
+    protected.row(2)
+    protected.archive()
+    holds.hold(protected.settings, first, reason="audit")
+    settings = replace(protected.settings, retention=RetentionSettings(keep_last=1, keep_within="1s"))
+    later = protected.server.value("select clock_timestamp() + interval '1 minute'")  # the window begins after both
+    plan = expire.plan(settings, now=later)
+    fates = {item["reason"].split(":")[0]: item["keep"] for item in plan.as_dict()["wal"][0]["ranges"]}
+    assert fates == {STANDALONE: True, GONE: False, PITR: True}
+    expire.apply(plan, Silent(), now=later)
+    assert protected.archiving.stored(thinned) is None
+
+    with protected.recovered(immediate=True, request={"label": first}) as side:
+        assert side.rows() == [0]
+    assert protected.plan(parse({"lsn": stop}), label=first).record.label == first
+    with pytest.raises(Refused, match="the nearest that can is"):
+        protected.plan(parse({"lsn": between.lsn}))
+    with protected.recovered(latest=True) as side:
         assert side.rows() == [0, 1, 2]
 
 
