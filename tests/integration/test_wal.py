@@ -18,6 +18,10 @@ from pathlib import Path
 import pytest
 
 from ansible_collections.dbops.postgres.plugins.module_utils.dbops.cli.main import main
+from ansible_collections.dbops.postgres.plugins.module_utils.dbops.settings import load
+from ansible_collections.dbops.postgres.plugins.module_utils.dbops.wal.cluster import cluster_in
+from ansible_collections.dbops.postgres.plugins.module_utils.dbops.wal.prefetch import run_worker, take, want
+from ansible_collections.dbops.postgres.plugins.module_utils.dbops.wal.spool import Spool
 from tests.support.archiving import Archiving
 from tests.support.servers import Installation, PgServer, Templates, copy_tree, wait_until
 
@@ -137,6 +141,39 @@ def test_a_log_says_what_went_out_came_back_and_failed_and_its_loss_costs_nothin
     log.unlink()
     log.mkdir()
     assert archiving.push(f"pg_wal/{name}").code == 0
+
+
+def test_the_last_segment_is_fetched_once_more_since_recovery_reads_it_twice(idle: tuple[Archiving, str]):
+    archiving, first = idle
+    last = archiving.switch_wal()
+    for name in (first, last):
+        assert archiving.push(f"pg_wal/{name}").code == 0
+    archiving.rest()
+    settings = load("main", path=str(archiving.config))
+    cluster = cluster_in(str(archiving.server.data))
+    spool = Spool(str(archiving.base / "other"), cluster)
+    spool.claim()
+    want(spool, first, archiving.segment(first).stat().st_size)
+    ready = Path(spool.ready) / last
+    with ThreadPoolExecutor(1) as pool:
+        worker = pool.submit(run_worker, settings, spool, cluster)
+        for _time in range(2):
+            wait_until(ready.exists, "the segment is ready")
+            assert take(spool, last, str(archiving.base / "taken"))
+            assert (archiving.base / "taken").read_bytes() == archiving.segment(last).read_bytes()
+            spool.get.poke()
+        wait_until(worker.done, "nobody has asked for more")  # which removes what is left
+        worker.result()
+    assert not ready.exists()
+
+
+def test_a_first_timeline_s_history_is_missing_whatever_the_repository_says(idle: tuple[Archiving, str]):
+    """PostgreSQL asks for it at each promotion, and there is no such file: no interpreter is started to find out."""
+    archiving, _name = idle
+    archiving.config.unlink()
+    called = archiving.get("00000001.history", archiving.base / "fetched")
+    assert (called.code, called.lines) == (1, ())
+    assert archiving.get("00000002.history", archiving.base / "fetched").code == 255
 
 
 def test_the_same_segment_again_is_a_success_and_one_object(idle: tuple[Archiving, str]):

@@ -20,7 +20,7 @@ from .bounded import bounded
 from .cluster import Cluster, calling_cluster
 from .fetch import FOUND, IMPOSSIBLE, MISSING, UNKNOWN, Outcome, fetch
 from .launch import Launcher
-from .prefetch import BUSY, take, want, want_from_start
+from .prefetch import BUSY, await_first, take, want, want_from_start
 from .spool import Spool, forget, give_path
 from .targets import archives
 
@@ -47,12 +47,13 @@ def get(settings: Settings, spool_path: str, file: str, to: str, launcher: Launc
 
 def _get(settings: Settings, cluster: Cluster, spool: Spool, name: WalName, to: str, launcher: Launcher) -> Got:
     prefetch = settings.archiving.prefetch_bytes > 0 and spool.may_claim()
-    if prefetch and name.kind is Kind.HISTORY:
-        _begin_ahead(spool, cluster, launcher)
+    begun = prefetch and name.kind is Kind.HISTORY and _begin_ahead(spool, cluster, launcher)
     if prefetch and name.kind is Kind.SEGMENT and _handed_over(spool, name, to):
         spool.get.poke()
         return Got(0)
     outcome = _persistently(settings, cluster, name, to)
+    if begun:
+        await_first(spool)
     if outcome.verdict == FOUND:
         if prefetch and outcome.segment_size is not None:
             _fetch_ahead(spool, cluster, name, outcome.segment_size, launcher)
@@ -113,11 +114,13 @@ def _handed_over(spool: Spool, name: WalName, to: str) -> bool:
         time.sleep(0.01)
 
 
-def _begin_ahead(spool: Spool, cluster: Cluster, launcher: Launcher) -> None:
+def _begin_ahead(spool: Spool, cluster: Cluster, launcher: Launcher) -> bool:
     """Recovery asks for histories before anything else: time for the worker to start, and to fetch the first."""
     with contextlib.suppress(OSError):
         if not spool.get.has_worker() and want_from_start(spool, cluster):
             launcher.get_worker(cluster)
+            return True
+    return False
 
 
 def _fetch_ahead(spool: Spool, cluster: Cluster, name: WalName, segment_size: int, launcher: Launcher) -> None:

@@ -69,6 +69,19 @@ def want_from_start(spool: Spool, cluster: Cluster) -> bool:
     return True
 
 
+def await_first(spool: Spool, limit_s: float = 1.0) -> None:
+    """Let the worker that was just told of the start get at the first segment, for which the server asks next.
+
+    Its script then waits for that, where it would start an interpreter to do the same.
+    """
+    until = time.monotonic() + limit_s
+    while time.monotonic() < until:
+        with contextlib.suppress(OSError):
+            if any(entry.endswith((BUSY, OK)) for entry in os.listdir(spool.ready)):
+                return
+        time.sleep(0.01)
+
+
 def run_worker(settings: Settings, spool: Spool, cluster: Cluster) -> None:
     spool.claim()
     with spool.get.hold() as held:
@@ -94,6 +107,7 @@ class GetWorker:
         self._wanted = ""
         self._start = ""  # where replay will begin, as long as it has taken nothing
         self._position = ""  # the last segment that replay has taken
+        self._again = ""  # the one that was fetched a second time
 
     def run(self, fifo: int) -> None:
         linger_s = self._settings.archiving.linger_s
@@ -137,7 +151,7 @@ class GetWorker:
                 forget(os.path.join(self._spool.ready, entry))
                 if name in window and name > self._position:
                     self._position = name
-        self._drop_all_but(set(self._window()))
+        self._drop_all_but({*self._window(), self._again if self._again == self._position else ""})
 
     def _is_taken(self, name: str) -> bool:
         """Moved away; or linked, and its seal broken."""
@@ -148,16 +162,28 @@ class GetWorker:
             return True
 
     def _fill(self, pool: ThreadPoolExecutor) -> None:
-        for text in self._window():
+        for number, text in enumerate(self._window()):
             if text == self._absent:
+                if number == 0:
+                    self._fetch_again(pool)
                 return  # and what comes after it is of no use yet
             if text in self._running or os.path.exists(os.path.join(self._spool.ready, text + OK)):
                 continue
             if len(self._running) >= self._settings.archiving.workers:
                 return
-            with contextlib.suppress(OSError):
-                write(os.path.join(self._spool.ready, text + BUSY), "")
-            self._running[text] = pool.submit(self._fetch, wal_name(text))
+            self._begin(pool, text)
+
+    def _fetch_again(self, pool: ThreadPoolExecutor) -> None:
+        """At the end of the WAL recovery reads its last segment once more before it promotes; a standby does not."""
+        last = self._position
+        if last and last != self._again and not self._cluster.is_standby:
+            self._again = last
+            self._begin(pool, last)
+
+    def _begin(self, pool: ThreadPoolExecutor, text: str) -> None:
+        with contextlib.suppress(OSError):
+            write(os.path.join(self._spool.ready, text + BUSY), "")
+        self._running[text] = pool.submit(self._fetch, wal_name(text))
 
     def _fetch(self, name: WalName) -> Optional[int]:
         """The segment size that its header tells, when it is there now."""
@@ -181,7 +207,7 @@ class GetWorker:
     def _collect(self) -> None:
         for text in [text for text, future in self._running.items() if future.done()]:
             size = self._running.pop(text).result()
-            if size is None and (self._absent is None or text < self._absent):
+            if size is None and text != self._again and (self._absent is None or text < self._absent):
                 self._absent = text
             elif size is not None and text == self._start:
                 self._segment_size = size

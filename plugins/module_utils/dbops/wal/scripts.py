@@ -69,7 +69,8 @@ _GET = """\
 name=$1
 to=$2
 case $name in
-    *.*) ;; # histories are always asked for, never answered from what was fetched before
+    00000001.history) exit 1 ;; # the first timeline has none, and recovery asks for it as often as it ends
+    *.*) ;; # other histories are always asked for, never answered from what was fetched before
     *)
         if same "$spool/cluster" PG_VERSION && read -r system < "$spool/cluster" &&
             read -r boot < /proc/sys/kernel/random/boot_id; then
