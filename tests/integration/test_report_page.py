@@ -126,7 +126,7 @@ def test_every_figure_is_that_of_the_json(page, made):
             assert len([row for row in shown["rows"] if row[-1].startswith("dbops restore")]) == _sum(one, "reaches")
             assert len([row for row in shown["rows"] if len(row) == 6]) == _sum(one, "spans")
             assert len(
-                [row for row in shown["rows"] if len(row) == 9 and row not in _reach_rows(shown["rows"])]
+                [row for row in shown["rows"] if len(row) == 10 and row not in _reach_rows(shown["rows"])]
             ) == _sum(one, "verifications")
 
 

@@ -244,11 +244,11 @@ def test_every_metric_and_label_in_a_rule_is_in_the_registry():
 
 def test_promtool_accepts_the_metrics_and_nothing_is_outside_of_the_registry():
     seen = facts(
-        repository(backup(2, rpo_s=12.5), backup(26, type="incremental"), dump(3, "shop")),
+        repository(backup(2, rpo_s=12.5, rto_s=33.0), backup(26, type="incremental"), dump(3, "shop")),
         repository(name='we"ird\\name'),
         methods=("physical", "logical"),
         databases=("shop",),
-        policy={"min_window": "7d"},
+        policy={"min_window": "7d", "rto": "15m"},
         server=server(canary_at=NOW),
         canary=CanarySettings(enabled=True),
         attempts=(Attempt("physical", NOW, True), Attempt("logical", NOW, None)),

@@ -36,6 +36,7 @@ class Backup:
     last_verified_at: Optional[datetime] = None
     last_words: str = ""
     held: bool = False
+    rto_s: Optional[float] = None  # copy and replay, estimated by its newest verification that passed
     rpo_s: Optional[float] = None  # measured by the newest verification that found a canary
 
     @property

@@ -98,6 +98,11 @@ def _backups(
     chains = Chains(catalog)
     newest = {proof["label"]: proof for proof in proofs}
     measured = {proof["label"]: proof["rpo"]["seconds"] for proof in proofs if proof.get("rpo")}
+    estimated = {
+        proof["label"]: proof["rto_estimate"]["seconds"]
+        for proof in proofs
+        if proof.get("verdict") == "pass" and proof.get("rto_estimate")
+    }
     for entry in catalog.entries:
         record = entry.record
         proof = newest.get(record.label, {})
@@ -121,6 +126,7 @@ def _backups(
             last_verified_at=from_iso(proof["finished"]) if proof else None,
             last_words=_first_words(proof),
             held=entry.held is not None,
+            rto_s=estimated.get(record.label),
             rpo_s=measured.get(record.label),
         )
 

@@ -81,6 +81,8 @@ def samples(facts: Facts, findings: Sequence[Finding]) -> Iterator[Sample]:
     cluster = facts.cluster
     yield Sample("dbops_build_info", (cluster, facts.tool_version), 1)
     yield Sample("dbops_slo_rpo_target_seconds", (cluster,), facts.policy.rpo_s)
+    if facts.policy.rto_s is not None:
+        yield Sample("dbops_slo_rto_target_seconds", (cluster,), facts.policy.rto_s)
     if facts.canary.enabled:
         yield Sample("dbops_policy_canary_max_age_seconds", (cluster,), facts.canary.max_age_s)
     for repository in facts.repositories:
@@ -170,6 +172,10 @@ def _backups(key: tuple[str, ...], backups: list[Backup]) -> Iterator[Sample]:
     looked = [backup for backup in backups if backup.last_verified_at]
     if looked:
         last = max(looked, key=lambda backup: backup.last_verified_at or backup.stopped)
+        measured = [backup for backup in looked if backup.rto_s is not None and backup.proven_at]
+        if measured:
+            newest_proof = max(measured, key=lambda backup: backup.proven_at or backup.stopped)
+            yield Sample("dbops_rto_estimate_seconds", key, newest_proof.rto_s or 0.0)
         if last.rpo_s is not None:
             yield Sample("dbops_verify_rpo_seconds", key, last.rpo_s)
         yield Sample("dbops_backup_last_verify_success", key, int(last.last_verdict != "fail"))

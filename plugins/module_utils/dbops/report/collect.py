@@ -208,6 +208,7 @@ def _verification(proof: Mapping[str, Any]) -> Verification:
         replay_segments_per_s=_replay_rate(proof.get("recovery"), phases),
         checks=len(checks),
         words=f"{bad.get('name')}: {bad.get('message')}" if bad else "",
+        rpo_s=_seconds(proof.get("rpo")),
     )
 
 
@@ -217,6 +218,11 @@ def _replay_rate(recovery: Any, phases: Mapping[str, Any]) -> Optional[float]:
     if not isinstance(segments, int) or not isinstance(seconds, (int, float)) or segments <= 0 or seconds <= 0:
         return None
     return round(segments / seconds, 3)
+
+
+def _seconds(measured: Any) -> Optional[float]:
+    seconds = measured.get("seconds") if isinstance(measured, Mapping) else None
+    return float(seconds) if isinstance(seconds, (int, float)) else None
 
 
 def _whole(value: Any) -> Optional[int]:

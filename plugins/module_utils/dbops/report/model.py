@@ -126,6 +126,7 @@ class Verification:
     replay_segments_per_s: Optional[float]
     checks: int
     words: str  # the first check that did not pass
+    rpo_s: Optional[float] = None  # what would have been lost, measured by the canary; None: there was none
 
 
 @dataclass(frozen=True)

@@ -149,12 +149,13 @@ def verification_table(item: Repository) -> list[Content]:
             tag("td", size(one.restored_bytes), class_="n"),
             tag("td", rate(one.copy_bytes_per_s), class_="n"),
             tag("td", segments_rate(one.replay_segments_per_s), class_="n"),
+            tag("td", duration(one.rpo_s), class_="n"),
             tag("td", one.words or f"{one.checks} checks passed", class_="long"),
         )
         for one in item.verifications[:_ROWS]
     ]
     head = [("Ended (UTC)", ""), ("Backup", ""), ("Verdict", ""), ("Level", ""), ("Took", "n"), ("Restored", "n"),
-            ("Copied at", "n"), ("Replayed at", "n"), ("Found", "")]  # fmt: skip
+            ("Copied at", "n"), ("Replayed at", "n"), ("Lost, by the canary", "n"), ("Found", "")]  # fmt: skip
     shown = rows[:5]
     rest = rows[5:]
     caption = f"Verifications of {item.name}, newest first"
