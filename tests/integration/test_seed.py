@@ -16,6 +16,7 @@ from ansible_collections.dbops.postgres.plugins.module_utils.dbops.progress impo
 from ansible_collections.dbops.postgres.plugins.module_utils.dbops.seed import guard, profile, proof, run
 from ansible_collections.dbops.postgres.plugins.module_utils.dbops.seed.plan import at_scale
 from tests.support.cities import ANCHOR, EXAMPLE, City, cities_below
+from tests.support.disks import mounted
 from tests.support.playbooks import Controller, changed
 from tests.support.servers import Templates, installations
 
@@ -321,16 +322,65 @@ def test_the_command_plans_loads_verifies_shifts_and_resets(city, place, capsys)
 
 
 @pytest.mark.slow
-def test_the_playbook_plans_loads_and_changes_nothing_again(city, place):
+def test_the_playbook_loads_every_profile_on_every_version_and_changes_nothing_again(cities, place):
+    hosts = {}
+    for city in cities:
+        major = city.server.installation.major
+        config = city.server.os_user.own_directory(place / f"host{major}", 0o755) / "main.json"
+        config.write_text(json.dumps(city.server.engine_mapping(None)))
+        hosts[f"pg{major}"] = {"dbops_config_path": str(config)}
+        for wanted in (LIGHT, MEDIUM, HEAVY):
+            city.server.sql(f"create database played_{wanted.name} template empty_city")
+    controller = Controller(place, {"dbops_seed_anchor": ANCHOR}, hosts)
+
+    def play(wanted: profile.Profile, *words: str) -> set[int]:
+        path = {"dbops_seed_profile": str(EXAMPLE / "seed" / f"{wanted.name}.yml")}
+        screen = controller.play("seed", *words, dbops_seed_database=f"played_{wanted.name}", **path)
+        return {changed(screen, host) for host in hosts}
+
+    assert play(MEDIUM, "--check", "--diff") == {1}
+    assert cities[0].server.value("select count(*) from users", database="played_medium") == 0
+    for wanted in (LIGHT, MEDIUM, HEAVY):
+        assert play(wanted) == {1}
+        results = [controller.result("seed", host) for host in hosts]
+        for result in results:
+            assert result["rows"] == {**result["rows"], **EXACT[wanted.name]}
+            assert result["digest"] == wanted.digest()
+            assert f"{len(wanted.invariants)} invariants hold" in result["msg"]
+            assert result["hashes"] == results[0]["hashes"]
+    assert play(MEDIUM) == {0}
+
+
+def test_a_server_without_room_for_that_many_sessions_is_told_before_a_row(templates, place):
+    server = templates.server(installations()[-1], place / "pg")
+    server.settings["max_connections"] = "12"
+    server.settings["max_wal_senders"] = "2"
+    server.start()
+    city = City(server)
     database = city.database()
-    config = city.server.os_user.own_directory(place / "host", 0o755) / "main.json"
-    config.write_text(json.dumps(city.server.engine_mapping(None)))
-    controller = Controller(place, {"dbops_config_path": str(config), "dbops_seed_database": database}, {"db1": {}})
-    path = {"dbops_seed_profile": str(EXAMPLE / "seed" / "medium.yml"), "dbops_seed_anchor": ANCHOR}
-    assert changed(controller.play("seed", "--check", "--diff", **path)) == 1
-    assert city.server.value("select count(*) from users", database=database) == 0
-    assert changed(controller.play("seed", **path)) == 1
-    loaded = controller.result("seed")
-    assert loaded["rows"]["rides"] == 200
-    assert loaded["digest"] == MEDIUM.digest()
-    assert changed(controller.play("seed", **path)) == 0
+    with pytest.raises(Refused, match=r"40 workers are asked for, and the server has room for [0-9]+ sessions"):
+        city.seed(LIGHT, database, workers=40)
+    assert city.server.value("select to_regnamespace('dbops_seed')::text", database=database) is None
+    assert city.seed(LIGHT, database, workers=4)["changed"] is True
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_a_disk_that_is_full_leaves_nothing_or_is_gone_on_from(city, place, workers):
+    user = city.server.os_user
+    with mounted(place / "small", 22, uid=user.uid, gid=user.gid) as disk:
+        space, database = f"small{workers}", f"city_small{workers}"
+        city.server.sql(f"create tablespace {space} location '{disk}'")
+        city.server.sql(f"create database {database} template empty_city tablespace {space}")
+        try:
+            with pytest.raises(DbopsError, match="No space left on device"):
+                city.seed(HEAVY, database, workers=workers, scale=2)
+            city.server.psql("checkpoint")  # what was rolled back is given back
+            if workers == 1:
+                assert city.server.value("select count(*) from users", database=database) == 0
+            else:
+                run.reset(city.settings, HEAVY, database=database)
+            assert city.server.value("select to_regnamespace('dbops_seed')::text", database=database) is None
+            assert city.catalog(database) == city.catalog("empty_city")
+        finally:
+            city.server.sql(f"drop database {database} with (force)")
+            city.server.sql(f"drop tablespace {space}")

@@ -295,12 +295,26 @@ def connections(settings: Settings, database: str, count: int) -> Iterator[list[
     """That many sessions, all opened here: connecting as another OS user is for the main thread."""
     identity = cluster_identity(settings.host.os_user, settings.host.data_directory)
     with contextlib.ExitStack() as stack:
-        servers = []
-        for _number in range(count):
+        servers: list[Connection] = []
+        for number in range(count):
+            if number == 1:
+                _refuse_without_room(servers[0], count)
             server = stack.enter_context(connected(settings.connection, identity, database=database))
             load.prepare(server)
             servers.append(server)
         yield servers
+
+
+def _refuse_without_room(server: Connection, count: int) -> None:
+    room = server.value(
+        "select current_setting('max_connections')::int - current_setting('superuser_reserved_connections')::int "
+        "- (select count(*) from pg_stat_activity where backend_type = 'client backend') + 1"
+    )
+    if room < count:
+        raise Refused(
+            f"{count} workers are asked for, and the server has room for {room} sessions.",
+            hint="Ask for fewer workers, or raise max_connections.",
+        )
 
 
 @contextlib.contextmanager
