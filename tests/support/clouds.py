@@ -101,8 +101,24 @@ def moto(directory: Path) -> Iterator[Cloud]:
         yield Cloud("s3", f"http://127.0.0.1:{port}", directory)
 
 
+# moto's server ends a connection without TLS's own goodbye, which pgBackRest takes for an error.
+_POLITE = """
+import contextlib, sys
+from moto.server import main
+from werkzeug.serving import BaseWSGIServer as Server
+end = Server.shutdown_request
+def polite(self, request):
+    with contextlib.suppress(OSError, ValueError):
+        request.setblocking(False)
+        request.unwrap()
+    end(self, request)
+Server.shutdown_request = polite
+main(sys.argv[1:])
+"""
+
+
 @contextlib.contextmanager
-def moto_with_tls(directory: Path) -> Iterator[Cloud]:
+def moto_with_tls(directory: Path, *, polite: bool = False) -> Iterator[Cloud]:
     """The same behind a certificate that an authority of our own has signed."""
     port = free_port()
     write_secret(
@@ -110,8 +126,8 @@ def moto_with_tls(directory: Path) -> Iterator[Cloud]:
         f"[default]\naws_access_key_id = {ACCESS_KEY}\naws_secret_access_key = {SECRET_KEY}\n",
     )
     authority, certificate, key = certificates(directory)
-    command = [sys.executable, "-m", "moto.server", "-H", "127.0.0.1", "-p", str(port), "-c", str(certificate),
-               "-k", str(key)]  # fmt: skip
+    start = ["-c", _POLITE] if polite else ["-m", "moto.server"]
+    command = [sys.executable, *start, "-H", "127.0.0.1", "-p", str(port), "-c", str(certificate), "-k", str(key)]
     with _running(command, directory, port):
         yield Cloud("s3", f"https://127.0.0.1:{port}", directory, authority)
 

@@ -1,0 +1,194 @@
+#!/usr/bin/env python
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""An S3 server on loopback against a directory, and WAL into it against pgBackRest, in the same run.
+
+    bench/store.py --size-gb 0.5 --segments 48 --rounds 3
+
+The server is moto behind TLS, since pgBackRest speaks nothing else to S3. moto is one Python process on the same cores,
+ends every connection after one answer, and keeps objects in memory: what is measured is the whole of client and server.
+Read the ratios, and mind the memory.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import re
+import shutil
+import ssl
+import statistics
+import sys
+import urllib.request
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).resolve().parent.parent
+sys.path[:0] = [str(ROOT / "scripts"), str(ROOT), str(ROOT / ".ansible" / "collections")]
+
+import backup  # noqa: E402  # the two neighbours
+import wal  # noqa: E402
+
+from localpg.installations import Installation, installations  # noqa: E402
+from localpg.server import LocalServer  # noqa: E402
+from tests.support.agent import installed  # noqa: E402
+from tests.support.clouds import ACCESS_KEY, SECRET_KEY, Cloud, moto_with_tls, readable_by  # noqa: E402
+
+BUCKET = "bench"
+
+
+@dataclass
+class Drained:
+    """What one contender's rounds came to; requests are counted in the server's own log."""
+
+    contender: wal.Contender
+    requests: list[float] = field(default_factory=list)  # per file
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--size-gb", type=float, default=0.5)
+    parser.add_argument("--segments", type=int, default=48)
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--major", type=int, default=15)
+    parser.add_argument("--only", choices=("backup", "wal"), help="one half")
+    parser.add_argument("--base", type=Path, default=Path("/var/tmp/dbops-bench-store"))
+    options = parser.parse_args()
+    found = [item for item in installations() if item.major == options.major]
+    if not found:
+        parser.error(f"PostgreSQL {options.major} is not installed")
+    shutil.rmtree(options.base, ignore_errors=True)
+    moto = options.base.with_name("dbops-bench-moto")
+    shutil.rmtree(moto, ignore_errors=True)
+    moto.mkdir()
+    try:
+        with moto_with_tls(moto, polite=True) as cloud:
+            if options.only != "wal":
+                backups(cloud, found[0], options.base / "backup", options.size_gb, options.rounds)
+            if options.only != "backup":
+                archiving(cloud, found[0], options.base / "wal", options.segments, options.rounds)
+    finally:
+        shutil.rmtree(options.base, ignore_errors=True)
+        shutil.rmtree(moto, ignore_errors=True)
+    return 0
+
+
+def emptied(cloud: Cloud) -> None:
+    """A server that holds nothing but an empty bucket."""
+    request = urllib.request.Request(f"{cloud.url}/moto-api/reset", b"", method="POST")
+    trusted = ssl.create_default_context(cafile=str(cloud.ca_bundle))
+    with urllib.request.urlopen(request, timeout=60, context=trusted):
+        pass
+    cloud.s3().create_bucket(Bucket=BUCKET)
+
+
+def asked(cloud: Cloud) -> int:
+    """Requests that the server has answered so far."""
+    return len(re.findall(r'"(?:GET|PUT|POST|HEAD|DELETE) /bench', (cloud.directory / "server.log").read_text()))
+
+
+# -- full backup and restore
+
+
+def backups(cloud: Cloud, installation: Installation, base: Path, size_gb: float, rounds: int) -> None:
+    server = LocalServer(installation, base / "pg")
+    server.os_user.own_directory(base.parent, 0o755)
+    server.os_user.own_directory(base, 0o755)
+    server.os_user.own_directory(base / "state", 0o700)
+    server.settings.update({"shared_buffers": "256MB", "checkpoint_timeout": "1h", "autovacuum": "off"})
+    try:
+        server.create()
+        server.start()
+        backup.fill(server, size_gb)
+        local = backup.dbops(server, base, "dbops to a directory", compression())
+        item = cloud.repository(BUCKET, name="local", transfer={"part_bytes": 16 << 20, "parallel": 4})
+        remote = backup.dbops(server, base, "dbops to S3", compression(), repositories=[item])
+        remote = replace(remote, clean=lambda: emptied(cloud))
+        requests = []
+        for _round in range(rounds):
+            before = asked(cloud)
+            for contender in (local, remote):
+                backup.one_round(contender, server, base)
+            requests.append(asked(cloud) - before)
+    finally:
+        server.stop("immediate")
+    backup.say("\n| contender | backup, s | CPU, s | restore, s | CPU, s | peak memory |\n|---|---|---|---|---|---|")
+    for contender in (local, remote):
+        peak = max(cost.peak_mib for cost in contender.backups + contender.restores)
+        backup.say(
+            f"| {contender.name} | {backup.medians(contender.backups)} | {backup.medians(contender.restores)} | "
+            f"{peak:.0f} MiB |"
+        )
+    for what in ("backups", "restores"):
+        ours, theirs = (statistics.median(cost.seconds for cost in getattr(one, what)) for one in (remote, local))
+        backup.say(f"{what}: S3 at {theirs / ours:.2f} of the directory's rate")
+    backup.say(f"requests for a backup, its restore and the emptying between them: {statistics.median(requests):.0f}")
+
+
+def compression() -> dict[str, object]:
+    return {"codec": "zstd", "level": 1, "threads": 2}
+
+
+# -- WAL
+
+
+def archiving(cloud: Cloud, installation: Installation, base: Path, segments: int, rounds: int) -> None:
+    user = LocalServer(installation, base / "pg").os_user
+    if not base.parent.exists():
+        user.own_directory(base.parent, 0o755)
+    agent = installed(user.own_directory(base.parent / "agent", 0o755), user.for_subprocess())
+    bench = wal.Bench(base, installation, segments, agent.python, [])
+    reached = readable_by(cloud, user, base / "secrets")
+    contenders = [dbops(bench, reached)]
+    if shutil.which("pgbackrest"):
+        contenders.append(pgbackrest(bench, reached))
+    try:
+        bench.fill()
+        for _round in range(rounds):
+            for item in contenders:
+                emptied(cloud)
+                files, before = len(bench.ready()), asked(cloud)
+                bench.drain(item.contender)
+                item.requests.append((asked(cloud) - before) / files)
+                bench.again(item.contender)
+    finally:
+        bench.server.stop("immediate")
+    wal.say("\n| contender | segments/s | CPU per segment | requests per file | peak memory of one process |")
+    wal.say("|---|---|---|---|---|")
+    for item in contenders:
+        one = item.contender
+        cpu = f"{statistics.median(one.cpu_ms):.1f} ms" if one.cpu_ms else ""
+        wal.say(
+            f"| {one.name} | {1 / statistics.median(one.drain_s):.1f} | {cpu} | "
+            f"{statistics.median(item.requests):.2f} | {one.peak_mib:.0f} MiB |"
+        )
+    for item in contenders[1:]:
+        ratio = statistics.median(item.contender.drain_s) / statistics.median(contenders[0].contender.drain_s)
+        wal.say(f"{contenders[0].contender.name} / {item.contender.name}: {ratio:.2f}")
+
+
+def dbops(bench: wal.Bench, cloud: Cloud) -> Drained:
+    made = bench.dbops("zstd")
+    config = Path(made.process)
+    settings: dict[str, Any] = json.loads(config.read_text())
+    settings["repositories"] = [cloud.repository(BUCKET, transfer={"part_bytes": 16 << 20, "parallel": 4})]
+    config.write_text(json.dumps(settings), encoding="utf-8")
+    return Drained(replace(made, name="dbops to S3, zstd 1, 2 workers"))
+
+
+def pgbackrest(bench: wal.Bench, cloud: Cloud) -> Drained:
+    made = bench.pgbackrest("zst")
+    config = made.spool.parent / "pgbackrest.conf"
+    where = {
+        "type": "s3", "path": "/pgbackrest", "s3-bucket": BUCKET, "s3-endpoint": "127.0.0.1", "s3-region": "us-east-1",
+        "s3-uri-style": "path", "s3-key": ACCESS_KEY, "s3-key-secret": SECRET_KEY, "storage-verify-tls": "n",
+        "storage-port": cloud.url.rpartition(":")[2],
+    }  # fmt: skip
+    options = "".join(f"repo1-{name}={value}\n" for name, value in where.items())
+    text = re.sub(r"^repo1-path=.*\n", options, config.read_text(), flags=re.MULTILINE)
+    config.write_text(text, encoding="utf-8")
+    return Drained(replace(made, name="pgBackRest to S3, async, zst 1, 2 processes"))
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
