@@ -105,7 +105,7 @@ def fleet(templates: Templates, place: Path) -> Iterator[Fleet]:
         assert main(["--config", str(config), "--quiet", "verify", "--until", "restore"]) == 0
         made.server.os_user.own_directory(place / "empty", 0o750)
         shutil.copytree(place / "repo", place / "truncated")
-        base = next((place / "truncated/main/backups" / label).glob("base.tar*"))
+        (base,) = (place / "truncated/main/backups" / label).glob("base.tar*")
         base.write_bytes(base.read_bytes()[:-1])
         wait_until(lambda: broken.value("select failed_count > 0 from pg_stat_archiver"), "archiving has failed")
         yield found

@@ -180,8 +180,11 @@ def test_what_the_server_does_not_take_is_a_failure_and_tried_again_by_the_next_
 
 
 def test_one_dead_channel_of_each_kind_stops_nothing(tmp_path, web, credentials, monkeypatch):
+    def breaks():
+        raise RuntimeError("tgram://T0PSECRET")
+
     broken = types.ModuleType("apprise")
-    broken.Apprise = lambda: (_ for _ in ()).throw(RuntimeError("tgram://T0PSECRET"))
+    broken.Apprise = breaks
     monkeypatch.setitem(sys.modules, "apprise", broken)
     channels = [
         mail(tmp_path, 1, credentials),

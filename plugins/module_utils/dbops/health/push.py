@@ -51,7 +51,7 @@ def _label(name: str, value: str) -> str:
 def _ask(request: urllib.request.Request) -> None:
     request.add_header("User-Agent", f"dbops/{__version__}")
     try:
-        with urllib.request.urlopen(request, timeout=_TIMEOUT_S) as response:
+        with urllib.request.build_opener().open(request, timeout=_TIMEOUT_S) as response:
             response.read()
     except urllib.error.HTTPError as exc:
         said = _said(exc)
