@@ -9,7 +9,8 @@ export VENV
 export PATH := $(abspath $(VENV))/bin:$(PATH)
 # Ansible refuses to start under a locale that is not UTF-8; a bare machine has none set.
 export LC_ALL := C.UTF-8
-export PYTHONDONTWRITEBYTECODE := 1
+# Out of the checkout, where an archive or a copy of it would take compiled files along.
+export PYTHONPYCACHEPREFIX := $(abspath .cache/pycache)
 export ANSIBLE_INJECT_FACT_VARS := false
 
 .DEFAULT_GOAL := help
