@@ -32,12 +32,11 @@ class Log:
 
     def entries(self) -> Iterator[tuple[int, int, str]]:
         """Place within the directory, stored bytes, suffix; in order."""
-        sizes = iter(self.files.split(","))
         mask = self.mask
-        while mask:
+        for file in self.files.split(","):
             bit = (mask & -mask).bit_length() - 1
             mask &= mask - 1
-            size, dot, suffix = next(sizes).partition(".")
+            size, dot, suffix = file.partition(".")
             yield bit, int(size), dot + suffix if dot else self.suffix
 
     def find(self, bit: int) -> tuple[int, str]:

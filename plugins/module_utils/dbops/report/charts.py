@@ -54,12 +54,12 @@ def _chart(
         drawn.append(tag("text", word, x=axis.x(moment), y=_HEIGHT - 6, class_="tick" if number % 2 else "tick even"))
     for one in reversed(backups):
         height = max(1.0, room * value(one) / top)
-        bar = tag("path", d=f"M0 {floor}v{-height:.1f}", class_=f"stem {one.type}")
+        stem = tag("path", d=f"M0 {floor}v{-height:.1f}", class_=f"stem {one.type}")
         head = tag(
             "g", shape(one.type, fill=depth(one.proven_level)), transform=f"translate(0 {floor - height:.1f}) scale(.7)"
         )
         told = tag("title", f"{TYPES.get(one.type, one.type)} {one.label}: {words(value(one))}")
-        drawn.append(tag("svg", tag("g", told, bar, head), x=axis.x(one.stopped), class_="at"))
+        drawn.append(tag("svg", tag("g", told, stem, head), x=axis.x(one.stopped), class_="at"))
     label = f"{title} in {repository.name}: {plural(len(backups), 'backup')}, at most {words(top)}"
     return tag(
         "figure",

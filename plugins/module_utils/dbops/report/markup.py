@@ -20,12 +20,12 @@ Content = Union[str, int, float, None, Iterable["Content"]]
 Attribute = Union[str, int, float, bool, None]
 
 
-def tag(name: str, /, *content: Content, **attributes: Attribute) -> Markup:
+def tag(element: str, *content: Content, **attributes: Attribute) -> Markup:
     """One element. `class_` is the class, `aria_label` is aria-label; None and False leave an attribute out."""
     given = "".join(_attribute(key, value) for key, value in attributes.items())
-    if name in _VOID:
-        return Markup(f"<{name}{given}>")
-    return Markup(f"<{name}{given}>{join(content)}</{name}>")
+    if element in _VOID:
+        return Markup(f"<{element}{given}>")
+    return Markup(f"<{element}{given}>{join(content)}</{element}>")
 
 
 def join(content: Content) -> Markup:

@@ -32,12 +32,11 @@ def read_report(data: Any, *, where: str) -> Report:
     if data.get("schema") != SCHEMA:
         raise BadInput(f"{where} has the schema {data.get('schema')!r}, and {SCHEMA!r} is read here.", hint=_HINT)
     try:
-        report = _built(Report, data)
+        report: Report = _built(Report, data)
     except (ValueError, TypeError, KeyError, RecursionError) as exc:
         if isinstance(exc, DbopsError):
             raise
         raise BadInput(f"{where} is no whole report: {exc}.", hint=_HINT) from exc
-    assert isinstance(report, Report)
     return report
 
 

@@ -85,8 +85,9 @@ def reaches(
     """The newest line cut at every base backup, newest first. Only bases whose chain is known in `records`."""
     line = window.newest
     found: list[Reach] = []
-    for interval in line.intervals if line else ():
-        assert line is not None
+    if line is None:
+        return ()
+    for interval in line.intervals:
         is_last = interval is line.intervals[-1]
         end, _known = _end(window, line, interval, ends, until if is_last and interval.broken_by is None else None)
         bases = sorted((window.bases[label] for label in interval.bases), key=lambda base: (base.stop, base.label))

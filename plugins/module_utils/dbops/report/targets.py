@@ -103,12 +103,13 @@ def _age(facts: Facts) -> Target:
 
 def _proof(facts: Facts, repositories: Sequence[Repository]) -> Target:
     title, limit = "Last proven by a restore", facts.policy.max_unproven_s
-    found = [backup for item in repositories for backup in item.backups if backup.proven_at]
+    found = [
+        (backup.proven_at, backup) for item in repositories for backup in item.backups if backup.proven_at is not None
+    ]
     if not found:
         return Target("proof", title, limit, None, False, "No backup was ever proven by a restore.")
-    last = max(found, key=lambda backup: backup.proven_at or backup.stopped)
-    assert last.proven_at is not None
-    age = max(0.0, (facts.seen - last.proven_at).total_seconds())
+    moment, last = max(found, key=lambda item: item[0])
+    age = max(0.0, (facts.seen - moment).total_seconds())
     return Target("proof", title, limit, age, age <= limit, f"{last.label} passed to level {last.proven_level}.")
 
 
