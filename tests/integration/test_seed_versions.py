@@ -6,15 +6,13 @@ from __future__ import annotations
 import dataclasses
 from pathlib import Path
 
-import pytest
-
 from ansible_collections.dbops.postgres.plugins.module_utils.dbops.errors import DbopsError
 from ansible_collections.dbops.postgres.plugins.module_utils.dbops.pg.connection import Connection
 from ansible_collections.dbops.postgres.plugins.module_utils.dbops.progress import Silent
 from ansible_collections.dbops.postgres.plugins.module_utils.dbops.seed import catalog, profile, run
 from ansible_collections.dbops.postgres.plugins.module_utils.dbops.seed.plan import at_scale
 from tests.support.cities import ANCHOR, EXAMPLE, migrate, migrations
-from tests.support.servers import Templates, installations
+from tests.support.servers import Installation, Templates
 
 PROFILES = [profile.load(str(EXAMPLE / "seed" / f"{name}.yml")) for name in ("light", "medium", "heavy")]
 
@@ -31,8 +29,9 @@ def loads(server: Connection, wanted: profile.Profile) -> bool:
     return True
 
 
-@pytest.mark.parametrize("installation", installations(), ids=lambda it: str(it.major))
-def test_each_profile_fits_exactly_the_versions_that_it_names(templates: Templates, place: Path, installation):
+def test_each_profile_fits_exactly_the_versions_that_it_names(
+    templates: Templates, place: Path, installation: Installation
+):
     server = templates.server(installation, place / "pg")
     server.start()
     server.sql("create database city")
