@@ -1,6 +1,6 @@
 #!/usr/bin/env python
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""How long the rehearsal of the reference migrations takes, with 1 job and with one for each CPU.
+"""How long the rehearsal of the reference migrations takes, one thing after the other and as it is by default.
 
 make setup && . .venv/bin/activate && python bench/migrations.py [rounds]
 """
@@ -30,7 +30,7 @@ def main() -> None:
         host = {"bin_dir": str(installation.bin_dir), "os_user": server_user().name}
         mapping = {"cluster": "bench", "host": host, "migrations": {"path": str(example / "migrations")}}
         settings = from_mapping(mapping)
-        for jobs in sorted({1, os.cpu_count() or 1}):
+        for jobs in (1, (os.cpu_count() or 1) + 1):
             request = rehearse.Request(jobs=jobs, data=str(example / "rehearsal"))
             seconds = [
                 rehearse.rehearse(settings, request, Silent())["rehearsal"]["seconds"] for _round in range(rounds)

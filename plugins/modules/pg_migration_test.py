@@ -25,7 +25,7 @@ options:
     description: A directory of files C(NNNNNN_name.sql) on the host, with rows to add after the up of that version.
     type: path
   jobs:
-    description: How many databases are worked on at a time. With V(0), one for each CPU.
+    description: How many databases are worked on at a time. With V(0), one more than there are CPUs.
     type: int
     default: 0
   only:
@@ -87,6 +87,7 @@ attributes:
 seealso:
   - module: dbops.postgres.pg_migrate
   - module: dbops.postgres.pg_migration_lint
+  - module: dbops.postgres.pg_migration_rehearse
 """
 
 EXAMPLES = r"""

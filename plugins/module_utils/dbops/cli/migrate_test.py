@@ -16,7 +16,7 @@ from .words import clean, size, table
 
 
 def add(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--jobs", type=int, default=0, metavar="N", help="at a time; default: one for each CPU")
+    parser.add_argument("--jobs", type=int, default=0, metavar="N", help="at a time; default: one more than CPUs")
     parser.add_argument("--data", metavar="DIR", help="rows to carry through: NNNNNN_*.sql, added after that version")
     parser.add_argument("--only", type=int, metavar="V", help="go down and up again at this version alone")
     parser.add_argument("--since", metavar="GIT_REF", help="... at the versions whose files differ from this commit")

@@ -49,7 +49,7 @@ class Matrix:
     def run(self) -> None:
         """Everything. The straight walk goes first; what needs no copy of its begins beside it."""
         with ThreadPoolExecutor(max_workers=max(1, self.jobs)) as pool:
-            reached = self._straight(pool)
+            reached = pool.submit(self._straight, pool).result()
             if reached:
                 if not self.only_cells:
                     for walk in (self._one_run, self._stepwise, self._runner):

@@ -33,7 +33,7 @@ _SPARE = 100  # databases of some 8 MB that a throwaway server may keep until it
 class Request:
     """`data` is a directory of NNNNNN_*.sql: rows to add after the up of that version. `only` and `since` choose."""
 
-    jobs: int = 0  # 0: one for each CPU
+    jobs: int = 0  # 0: one more than there are CPUs
     data: Optional[str] = None
     only: Optional[int] = None
     since: Optional[str] = None
@@ -60,7 +60,7 @@ def rehearse(settings: Settings, request: Request, progress: Progress) -> dict[s
         scene = Scene(bench, migrations, scripts, data, request.budgets, _chosen(migrations, request))
         scene.findings.extend(told)
         progress.report(Step(f"rehearse {len(migrations.all)} versions on PostgreSQL {version_num // 10000}"))
-        jobs = request.jobs or os.cpu_count() or 1
+        jobs = _jobs(request)
         Matrix(scene, only_cells=request.only is not None, jobs=jobs).run()
     return _report(scene, version_num, jobs, time.monotonic() - began)
 
@@ -80,7 +80,7 @@ def preview(settings: Settings, request: Request) -> dict[str, Any]:
             "directory": migrations.directory,
             "postgres": None,
             "seconds": 0.0,
-            "jobs": request.jobs or os.cpu_count() or 1,
+            "jobs": _jobs(request),
             "rows": 0,
             "versions": [
                 {"version": item.version, "name": item.name, "chosen": chosen is None or item.version in chosen}
@@ -145,6 +145,11 @@ def rows_of(directory: str, migrations: Migrations) -> dict[int, str]:
         with open(os.path.join(directory, name), encoding="utf-8") as stream:
             found[int(number)] = found.get(int(number), "") + stream.read()
     return found
+
+
+def _jobs(request: Request) -> int:
+    """By default one more than there are CPUs: one of them mostly waits for the checkpoint of a copy."""
+    return request.jobs or (os.cpu_count() or 1) + 1
 
 
 def _chosen(migrations: Migrations, request: Request) -> Optional[frozenset[int]]:

@@ -93,6 +93,9 @@ def traffic(connect: Callable[[], AbstractContextManager[Connection]], wanted: S
     ]
     for worker in workers:
         worker.start()
+    until = time.monotonic() + _SETTLED_S
+    while len(load.rounds) < len(workers) and time.monotonic() < until:  # a quick file must not end before they begin
+        time.sleep(_PAUSE_S)
     try:
         yield load
     finally:
