@@ -65,7 +65,8 @@ def findings_text(findings: list[dict[str, Any]]) -> list[str]:
     lines = []
     for item in findings:
         where = f"{item['file']}:{item['line']}" if item["line"] else item["file"] or str(item["version"] or "")
-        lines.append(f"{item['severity']}: {clean(where)}: {clean(item['message'])} [{item['check']}]")
+        place = f"{clean(where)}: " if where else ""
+        lines.append(f"{item['severity']}: {place}{clean(item['message'])} [{item['check']}]")
         lines += [f"    {clean(detail)}" for detail in item["details"]]
     return lines
 

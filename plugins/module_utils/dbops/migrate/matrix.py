@@ -76,7 +76,7 @@ class Matrix:
                     return reached
                 scene.schemas[item.version] = take(session)
                 scene.look_after_up(session, item)
-            if scene.is_chosen(item.version) and item.down is not None:
+            if scene.is_chosen(item.version) and scene.goes_back(item):
                 copy = bench.create(home)
                 self._submit(pool, lambda item=item, copy=copy: self._cell(item, copy))  # type: ignore[misc]
             if item.version in scene.data:
@@ -117,7 +117,7 @@ class Matrix:
             if scene.same_schema(session, last.version, last, UP, "one run", "file by file") == "different":
                 return
             for item in reversed(reached):
-                if item.down is None or not scene.step(session, item, DOWN, "full down"):
+                if not scene.goes_back(item) or not scene.step(session, item, DOWN, "full down"):
                     return
             found = differences(scene.schemas[NOTHING], take(session))
         scene.bench.drop(name)
@@ -140,7 +140,7 @@ class Matrix:
         scene, name = self.scene, self.scene.bench.create()
         with scene.bench.session(name) as session:
             for item in reached:
-                for way in (UP, DOWN, UP) if item.down is not None else (UP,):
+                for way in (UP, DOWN, UP) if scene.goes_back(item) else (UP,):
                     if not scene.step(session, item, way, "stepwise"):
                         return
                     session.renew()
@@ -169,7 +169,7 @@ class Matrix:
                     return
             before = ledgers.capture(session) if scene.data else Ledger()
             for item in reversed(reached):
-                if item.down is None or not self._traced(session, name, item, DOWN):
+                if not scene.goes_back(item) or not self._traced(session, name, item, DOWN):
                     return
                 session.renew()
                 if scene.data:
@@ -202,7 +202,7 @@ class Matrix:
         above = [item for item in reached if item.version > start]
         with scene.bench.session(name) as session:
             for item in (it for it in reached if it.version <= start):
-                session.send(scene.scripts[item.version, UP].text)
+                send(session, scene.scripts[item.version, UP])
                 if item.version in scene.data:
                     session.send(scene.data[item.version])
             before = ledgers.capture(session)
@@ -221,7 +221,7 @@ class Matrix:
 
     def _far_starts(self, reached: Sequence[Migration]) -> list[int]:
         """Up to three versions that have rows and only files with a way back above them: the first, middle and last."""
-        if any(item.down is None for item in reached) or self.scene.chosen is not None:
+        if not all(self.scene.goes_back(item) for item in reached) or self.scene.chosen is not None:
             return []
         versions = [item.version for item in reached[:-1] if item.version in self.scene.data]
         return sorted({versions[0], versions[len(versions) // 2], versions[-1]}) if versions else []

@@ -19,9 +19,10 @@ from ..settings import Settings
 from .bench import Bench
 from .files import DOWN, UP, Migrations, load, scan
 from .finding import ERROR, WARNING, Budgets, Finding, basename, sorted_findings
+from .lint_rules import irreversible
 from .matrix import Matrix
 from .objects import changes
-from .scene import Scene
+from .scene import Scene, send
 from .shape import Script, Shape, copies_from_client, read_script
 from .since import changed_since
 from .snapshot import take
@@ -103,8 +104,7 @@ def schemas_at(settings: Settings, versions: Sequence[int]) -> Mapping[int, Fing
             for item in migrations.all:
                 if item.version > max(versions):
                     break
-                if item.up is not None and item.up.read().strip():
-                    session.send(item.up.read())
+                send(session, _script(item.up))
                 if item.version in versions:
                     made[item.version] = take(session)
     return made
@@ -178,6 +178,9 @@ def _before_running(migrations: Migrations, scripts: Mapping[tuple[int, str], Sc
             if half is None:
                 text = f"Version {item.version} has no {way} file: it cannot be rehearsed {way}."
                 found.append(Finding("could_not_verify", WARNING, text, item.version))
+            elif way == DOWN and irreversible(script):
+                text = f"Version {item.version} says that there is no way back: it is not tried."
+                found.append(Finding("could_not_verify", WARNING, text, item.version, half.basename))
             elif script.shape is Shape.SPLIT:
                 text = "Ends a transaction of its own: what precedes its COMMIT stays when the rest fails."
                 found.append(Finding("transaction", WARNING, text, item.version, half.basename))

@@ -18,6 +18,7 @@ from .bench import Bench
 from .files import DOWN, UP, Migration, Migrations
 from .finding import ERROR, WARNING, Budgets, Finding, basename, refused
 from .ledger import Ledger, Loss
+from .lint_rules import irreversible
 from .shape import Script, Shape
 from .snapshot import take
 from .trace import Trace
@@ -77,6 +78,10 @@ class Scene:
         with self._lock:
             if finding not in self.findings:
                 self.findings.append(finding)
+
+    def goes_back(self, item: Migration) -> bool:
+        """Whether there is a down to try: not where it is missing, nor where it says that there is no way back."""
+        return item.down is not None and not irreversible(self.scripts[item.version, DOWN])
 
     # -- one file
 
@@ -138,7 +143,7 @@ class Scene:
         now = ledgers.capture(session)
         self.rows[item.version] = now
         lost = ledgers.losses(self.rows[self.migrations.before(item.version)], now)
-        if item.down is not None:
+        if self.goes_back(item):
             lost = [loss for loss in lost if not loss.went_along]
         self.tell_losses(lost, item, UP)
 
@@ -169,7 +174,7 @@ class Scene:
 
 def send(session: Connection, script: Script) -> list[str]:
     """A file as the runner sends it: whole, or statement by statement where it asks for that. The notices."""
-    if script.shape is Shape.EMPTY and not script.text.strip():
+    if script.shape is Shape.EMPTY:
         return []
     if script.shape is Shape.MARKED:
         return [notice for item in script.statements for notice in session.send(item.text)]
