@@ -104,3 +104,19 @@ def parse_history(content: str) -> list[tuple[int, str]]:
         if len(fields) >= 2:
             found.append((int(fields[0]), fields[1]))
     return found
+
+
+def check_history(name: WalName, content: bytes, *, where: str) -> None:
+    """Corrupt unless it leads from older timelines, each once and in order, to that of its name.
+
+    Another timeline's history is whole in itself, and recovery would follow it to wherever that timeline went.
+    """
+    try:
+        parents = [timeline for timeline, _lsn in parse_history(content.decode("utf-8", "replace"))]
+    except ValueError:
+        parents = []
+    if not parents or parents != sorted(set(parents)) or parents[-1] >= name.timeline:
+        raise Corrupt(
+            f"{where} is not the history of timeline {name.timeline}.",
+            hint="Take it from another repository, or from pg_wal of a server that was on that timeline.",
+        )

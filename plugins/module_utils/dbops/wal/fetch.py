@@ -14,9 +14,10 @@ from dataclasses import dataclass, field
 from typing import Any, Optional
 
 from ..errors import Corrupt, DbopsError, NotFound, Refused
-from ..pg.walfile import HEADER_BYTES, Kind, WalName, check_segment, page_header
+from ..pg.walfile import HEADER_BYTES, Kind, WalName, check_history, check_segment, page_header
 from ..repo.archive import WalArchive
 
+_MOST_HISTORY = 1 << 20  # bytes; a line for each timeline
 FOUND, MISSING, UNKNOWN, IMPOSSIBLE = "found", "missing", "unknown", "impossible"
 
 
@@ -122,9 +123,10 @@ def _copy(archive: WalArchive, name: WalName, path: str) -> Optional[int]:
     try:
         try:
             head, size = b"", 0
+            kept = _MOST_HISTORY if name.kind is Kind.HISTORY else HEADER_BYTES
             for chunk in archive.stream(name):
-                if len(head) < HEADER_BYTES:
-                    head += chunk[:HEADER_BYTES]
+                if len(head) < kept:
+                    head += chunk[: kept - len(head)]
                 size += len(chunk)
                 view = memoryview(chunk)
                 while view:
@@ -139,9 +141,11 @@ def _copy(archive: WalArchive, name: WalName, path: str) -> Optional[int]:
 
 
 def _checked(archive: WalArchive, name: WalName, head: bytes, size: int) -> Optional[int]:
+    where = f"{name.text} in repository {archive.name!r}"
+    if name.kind is Kind.HISTORY:
+        check_history(name, head, where=where)
     if name.kind not in (Kind.SEGMENT, Kind.PARTIAL):
         return None
-    where = f"{name.text} in repository {archive.name!r}"
     header = page_header(head, where=where)
     check_segment(name, header, size_bytes=size, system_identifier=archive.system_identifier, where=where)
     return header.segment_size
