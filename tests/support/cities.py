@@ -23,13 +23,15 @@ _numbers = itertools.count(1)
 def cities_below(place: Path, templates: Templates) -> Iterator[list[City]]:
     """One running per PostgreSQL version, the newest last; gone at the end."""
     place.mkdir(mode=0o755)
-    made = []
-    for installation in installations():
-        server = templates.server(installation, place / str(installation.major))
-        server.start()
-        made.append(City(server))
-    yield made
-    kill_below(place)
+    try:
+        made = []
+        for installation in installations():
+            server = templates.server(installation, place / str(installation.major))
+            server.start()
+            made.append(City(server))
+        yield made
+    finally:
+        kill_below(place)
 
 
 def migrations() -> list[Path]:
