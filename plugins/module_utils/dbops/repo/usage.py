@@ -18,7 +18,7 @@ from ..store import ObjectInfo
 from ..store.parts import part_size
 from . import expire, layout
 from .cooling import kept_by_a_tier_alone
-from .prices import THAWS, USUAL, Prices
+from .prices import THAWS, USUAL, ClassPrice, Prices
 from .repository import Repository, open_repository
 from .retention import Decision
 
@@ -171,15 +171,14 @@ def advice(
         now = prices.of(item.type, USUAL.get(item.type, ""))
         if not held or best is None or now is None:
             continue
-        price = prices.of(item.type, best)
-        assert price is not None  # _cheapest chose it by its price
+        name, price = best
         saves = now.month(size_bytes) - price.month(size_bytes)
         if saves < 0.01:
             continue  # of whatever the currency is: nobody wants to read of that
         backups = "1 backup is" if len(held) == 1 else f"{len(held)} backups are"
         yield _advice(
             "cool",
-            f"{backups} kept by `{tier}` alone: cool: {{{tier}: {best}}} would save about "
+            f"{backups} kept by `{tier}` alone: cool: {{{tier}: {name}}} would save about "
             f"{saves:.2f} {prices.currency} a month. They would be read within milliseconds as before, and one restore "
             f"of them all costs {price.read_back(size_bytes):.2f} {prices.currency}; at least {price.least_days} days "
             "are billed.",
@@ -190,10 +189,11 @@ def advice(
         yield _advice("thaws", f"What lies in {name} cannot be read for {THAWS[name]}: thaw it before a restore.")
 
 
-def _cheapest(kind: str, size_bytes: int, prices: Prices) -> Optional[str]:
-    priced = {name: prices.of(kind, name) for name in COOL_CLASSES.get(kind, ())}
-    known = {name: price.month(size_bytes) for name, price in priced.items() if price is not None}
-    return min(known, key=lambda name: known[name]) if known else None
+def _cheapest(kind: str, size_bytes: int, prices: Prices) -> Optional[tuple[str, ClassPrice]]:
+    """The cooler class that costs least each month, with its price; None where no price is known."""
+    priced = ((name, prices.of(kind, name)) for name in COOL_CLASSES.get(kind, ()))
+    known = [(name, price) for name, price in priced if price is not None]
+    return min(known, key=lambda item: item[1].month(size_bytes)) if known else None
 
 
 def _advice(topic: str, text: str, *, saves_month: Optional[float] = None) -> dict[str, Any]:
