@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 
 LEASE_S = 300.0
 RENEW_S = 60.0
+_HELD: set[str] = set()  # the keys of this process's claims, whichever store object they belong to
 _TRIES = 4  # two who came at the same instant both withdraw, and try again a little later
 
 
@@ -83,9 +84,11 @@ class Leases:
         content = {"by": by, "host": _host(), "pid": os.getpid()}
         claim = _Claim(f"{folder}{'s' if shared else 'x'}-{secrets.token_hex(8)}", json.dumps(content).encode(), 0.0)
         for attempt in range(_TRIES):
+            _HELD.add(claim.key)
             try:
                 self._write(claim)
             except Trouble as exc:
+                _HELD.discard(claim.key)  # should it have arrived all the same, nobody has it
                 if shared and exc.reason == "permission":
                     return None
                 raise
@@ -124,7 +127,7 @@ class Leases:
             holder = self._holder(info)
             if holder is None:
                 continue
-            if age > LEASE_S or _is_dead(holder):
+            if age > LEASE_S or _is_dead(holder, info.key):
                 with contextlib.suppress(DbopsError):
                     self._withdraw(info.key)
                 continue
@@ -151,14 +154,17 @@ class Leases:
         claim.renewed = begun
 
     def _withdraw(self, key: str) -> None:
+        _HELD.discard(key)
         self._store.withdraw_claim(key)
 
 
-def _is_dead(holder: dict[str, object]) -> bool:
-    """Only of a process of this very host and boot can we know that it is gone."""
+def _is_dead(holder: dict[str, object], key: str) -> bool:
+    """Only of a process of this very host and boot can we know that it is gone, or, our own, that it has let go."""
     pid = holder.get("pid")
     if holder.get("host") != _host() or not isinstance(pid, int):
         return False
+    if pid == os.getpid():
+        return key not in _HELD  # it could not be withdrawn when it ended, or an earlier process had our number
     return not os.path.exists(f"/proc/{pid}")
 
 
