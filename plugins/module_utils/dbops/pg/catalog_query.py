@@ -92,7 +92,9 @@ select 'column', t.name || '.' || quote_ident(a.attname),
         case a.attgenerated when '' then 'default ' else 'generated ' || a.attgenerated::text || ' ' end || pg_get_expr(d.adbin, d.adrelid),
         case when a.attidentity <> '' then 'identity ' || a.attidentity::text end,
         'storage ' || a.attstorage::text, 'compression ' || nullif(a.attcompression::text, ''),
-        'statistics ' || nullif(a.attstattarget, -1), 'options ' || a.attoptions::text, a.attfdwoptions::text)
+        'statistics ' || nullif(a.attstattarget, -1),
+        -- without pg_attver: since its releases of November 2026 the server itself notes there when a column was last changed
+        'options ' || (select string_agg(o, ', ' order by o) from unnest(a.attoptions) o where left(o, 10) <> 'pg_attver='), a.attfdwoptions::text)
 from tab t join pg_attribute a on a.attrelid = t.oid and a.attnum > 0 and not a.attisdropped
     left join pg_attrdef d on d.adrelid = t.oid and d.adnum = a.attnum
 union all
