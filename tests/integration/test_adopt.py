@@ -98,9 +98,9 @@ def test_in_the_original_s_place_it_goes_on_in_its_archive_once_and_alone(protec
         with pytest.raises(Refused, match="The cluster still runs"):
             adopt.plan(settings, adopt.Request(archiving=wanted))
         protected.server.stop()
+        late.stop()  # another server of the same system would do as well
         assert main([*options, "--plan"]) in (0, NotFound.exit_code)  # the checkout may be closed to the OS user
         capsys.readouterr()
-        late.stop()  # another server of the same system would do as well
         done = adopt.run(adopt.plan(settings, adopt.Request(archiving=wanted)))
         assert done["adopt"]["new_identity"] is False
         adopted = Side(protected.server, side.data, {"recovery": sockets(protected)})

@@ -23,6 +23,7 @@ from ansible_collections.dbops.postgres.plugins.module_utils.dbops.settings_veri
 from ansible_collections.dbops.postgres.plugins.module_utils.dbops.verify.content import judged
 from ansible_collections.dbops.postgres.plugins.module_utils.dbops.verify.estimate import rto_estimate, throughput
 from ansible_collections.dbops.postgres.plugins.module_utils.dbops.verify.plan import Request, choose, random_instant
+from ansible_collections.dbops.postgres.plugins.module_utils.dbops.verify.scratch import require_short
 from ansible_collections.dbops.postgres.plugins.module_utils.dbops.verify.verdict import (
     LEVELS,
     Check,
@@ -166,6 +167,12 @@ def test_a_random_instant_lies_between_the_backup_and_the_last_commit(span, seed
 def test_what_cannot_be_meant_is_refused(request_):
     with pytest.raises(errors.BadInput):
         request_.check()
+
+
+def test_a_place_too_deep_for_a_socket_is_refused_before_anything_is_restored():
+    require_short("/home/somebody/.local/state/dbops/production/verify")
+    with pytest.raises(errors.BadInput, match="too long for the socket"):
+        require_short("/srv" + "/deeper" * 11)
 
 
 def test_an_estimate_says_that_it_is_one_and_needs_a_measurement():

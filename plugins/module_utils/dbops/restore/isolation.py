@@ -47,9 +47,14 @@ def side_of(settings: Settings, data_directory: str, port: Optional[int], socket
         )
     directory = sockets or os.path.join(data_directory, DIRECTORY)
     chosen = port or settings.connection.login_port
-    if not os.path.isabs(directory) or len(f"{directory}/.s.PGSQL.{chosen}".encode()) > _LONGEST_SOCKET:
+    if not os.path.isabs(directory) or not holds_a_socket(directory, chosen):
         raise BadInput(f"{directory} cannot hold a socket.", hint="Give a short absolute path as socket directory.")
     return Side(chosen, directory)
+
+
+def holds_a_socket(directory: str, port: int) -> bool:
+    """Whether the path of the socket would be short enough for the kernel."""
+    return len(f"{directory}/.s.PGSQL.{port}".encode()) <= _LONGEST_SOCKET
 
 
 def isolation(side: Side, data_directory: str, root: str, tools: Tools) -> dict[str, str]:

@@ -22,7 +22,7 @@ from ..restore.space import needed_bytes
 from ..restore.target import Target, iso_micro
 from ..schema import one_of
 from ..settings import METHODS, Settings
-from .scratch import require_room
+from .scratch import require_room, require_short
 from .verdict import LEVELS, Finding, Verdict, failed, passed
 
 CHOICES = ("latest", "oldest_unverified", "random")
@@ -120,6 +120,7 @@ def plan(settings: Settings, request: Request, *, dice: Optional[random.Random] 
     chain = tuple(catalog.chain(entry.record.label))
     identity = cluster_identity(settings.host.os_user, settings.host.data_directory)
     root = request.scratch_path or settings.verify.scratch_path or os.path.join(settings.state_path, "verify")
+    require_short(root)
     needed = needed_bytes(chain) + _ROOM
     find_tools(entry.record.postgres_version_num // 10000, identity, bin_dir=settings.host.bin_dir)
     require_room(root, needed, entry.record.label)

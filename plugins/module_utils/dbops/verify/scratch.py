@@ -18,14 +18,14 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Optional
 
-from ..errors import Refused, ToolFailed, Unreachable
+from ..errors import BadInput, Refused, ToolFailed, Unreachable
 from ..pg import control
 from ..pg.connection import Connection, connected
 from ..pg.datadir import postmaster_pid
 from ..pg.osuser import Identity
 from ..pg.tools import Tools
 from ..progress import Progress
-from ..restore.isolation import DIRECTORY, complete, isolation, rewrite, side_of
+from ..restore.isolation import DIRECTORY, complete, holds_a_socket, isolation, rewrite, side_of
 from ..settings import ConnectionSettings, Settings
 
 _PREFIX = "verify-"
@@ -89,14 +89,24 @@ class Scratch:
         return str(rows[0]["rolname"])
 
 
+def require_short(root: str) -> None:
+    """BadInput where the socket of a scratch below `root` could not be made."""
+    if not holds_a_socket(os.path.join(root, f"{_PREFIX}{secrets.token_hex(3)}", "s"), _PORT):
+        raise BadInput(
+            f"The path {root} is too long for the socket of a server below it.",
+            hint="Name a shorter directory: verify.scratch_path in the settings, or --scratch-path.",
+        )
+
+
 @contextlib.contextmanager
 def scratch(settings: Settings, root: str, identity: Identity, label: str) -> Iterator[Scratch]:
     """An empty one, held. The caller removes it (see `remove`), so that its removal has a verdict of its own."""
     identity.make_private_directory(root)
-    path = os.path.join(root, f"{_PREFIX}{label}-{secrets.token_hex(3)}")
+    path = os.path.join(root, f"{_PREFIX}{secrets.token_hex(3)}")  # short: a socket's path ends at 107 bytes
     identity.make_private_directory(path)
     with open(os.path.join(path, "lock"), "w", encoding="ascii") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
+        print(f"{label}, process {os.getpid()}", file=lock, flush=True)
         inside = Scratch(path, _moved_inside(settings, path, identity), identity)
         for directory in (inside.tablespaces, inside.sockets):
             identity.make_private_directory(directory)
