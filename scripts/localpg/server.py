@@ -6,6 +6,7 @@ from __future__ import annotations
 import contextlib
 import os
 import socket
+import sys
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -17,6 +18,7 @@ from .processes import kill_below, wait_until, working_below
 
 SUPERUSER = "postgres"
 CONF = "throwaway.conf"
+_IN_PRODUCTION = (6).to_bytes(4, sys.byteorder)  # DBState in pg_control
 LONGEST_SOCKET_DIRECTORY = 90  # the kernel takes 107 bytes, "/.s.PGSQL.65535.lock" included
 FAST = {  # a throwaway server may lose everything in a power cut
     "fsync": "off",
@@ -96,6 +98,18 @@ class LocalServer:
         except ProgramFailed as exc:
             raise ProgramFailed(f"{exc}\nThe end of {self.log}:\n{self.log_tail()}") from None
 
+    def begin(self) -> None:
+        """Have it started, and do not wait: it may recover for long, or end in the middle of it."""
+        self.write_settings()
+        begun = self.log.stat().st_size if self.log.exists() else 0
+        self.run("pg_ctl", "-D", self.data, "-l", self.log, "-W", "start", keep_output=False)
+        wait_until(lambda: self.log.exists() and self.log.stat().st_size > begun, "it has begun to log")
+
+    def wait_until_recovered(self, *, limit_s: float = 60) -> None:
+        """Return when recovery is over and the server takes writes; AssertionError when it has ended instead."""
+        wait_until(lambda: self.phase in ("ready", "gone"), "recovery has ended", limit_s=limit_s)
+        assert self.phase == "ready", f"The server has ended:\n{self.log_tail()}"
+
     def stop(self, mode: str = "fast") -> None:
         """Nothing to do when it does not run."""
         if self.is_running:
@@ -127,6 +141,23 @@ class LocalServer:
     @property
     def is_running(self) -> bool:
         return bool(working_below(self.data))
+
+    @property
+    def phase(self) -> str:
+        """ready (it takes writes), busy (starting, recovering or stopping) or gone (no postmaster).
+
+        Told by its files, as pg_ctl and pg_controldata do: a server that recovers has better things to do than to fork
+        for us. `ready` in postmaster.pid is said by a hot standby, too.
+        """
+        try:
+            lines = (self.data / "postmaster.pid").read_text(encoding="utf-8", errors="replace").splitlines()
+            os.kill(int(lines[0]), 0)
+            state = (self.data / "global" / "pg_control").read_bytes()[16:20]
+        except (OSError, ValueError, IndexError):
+            return "gone"
+        recovers = any((self.data / name).exists() for name in ("recovery.signal", "standby.signal"))
+        said = lines[7].strip() if len(lines) > 7 else ""
+        return "ready" if said == "ready" and not recovers and state == _IN_PRODUCTION else "busy"
 
     def log_tail(self, lines: int = 20) -> str:
         try:

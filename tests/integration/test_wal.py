@@ -74,8 +74,8 @@ def recover(archiving: Archiving, copy: Path, base: Path, *, start: bool = True,
     other = archiving.server.over(copy, base)
     other.settings.update({"restore_command": f"{archiving.get_script} %f %p", "archive_mode": "off", **settings})
     if start:
-        other.start()
-        wait_until(lambda: not other.value("select pg_is_in_recovery()"), "recovery has ended")
+        other.begin()
+        other.wait_until_recovered()
     return other
 
 
@@ -589,8 +589,8 @@ def test_a_store_that_goes_away_during_recovery_stops_it_and_promotes_nothing(ar
     assert "promoted" in other.log.read_text()
     gone.parent.unlink()
     aside.rename(gone.parent)
-    other.start()
-    wait_until(lambda: not other.value("select pg_is_in_recovery()"), "recovery has ended")
+    other.begin()
+    other.wait_until_recovered()
     assert rows(other) == 1800
 
 

@@ -2,7 +2,7 @@
 """Servers that archive with the real scripts, started by PostgreSQL as its own OS user.
 
 That user may not be able to run our interpreter or read our checkout (a private home, root's). So the engine and the
-compressor are copied to where it can, and an interpreter is looked for that it can start.
+compressor are copied to where it can, once for a whole run, and an interpreter is looked for that it can start.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from typing import Any
 from ansible_collections.dbops.postgres.plugins.module_utils.dbops import __file__ as engine_file
 from ansible_collections.dbops.postgres.plugins.module_utils.dbops.wal.scripts import Place, get_script, push_script
 from tests.support.agent import Agent
-from tests.support.servers import PgServer, wait_until
+from tests.support.servers import SESSION_DIRECTORY, PgServer, wait_until
 
 __all__ = ["Archiving", "Called", "wait_until"]
 
@@ -58,9 +58,8 @@ class Archiving:
         if self.agent:
             self.python, libraries, codec = self.agent.python, [self.agent.lib], "zstd"
         else:
-            self.python, libraries, codec = host_python(user.for_subprocess(), self.base)
-        if not self.agent and any(item["type"] == "s3" for item in self.clouds):
-            copy_boto(libraries[0])
+            boto = any(item["type"] == "s3" for item in self.clouds)
+            self.python, libraries, codec = host_python(user.for_subprocess(), self.base, boto=boto)
         self.codec = codec
         self.config = self.base / "main.json"
         self.spool = self.base / "spool"
@@ -173,23 +172,36 @@ def copy_boto(lib: Path) -> None:
             shutil.copytree(source.parent, lib / name, ignore=shutil.ignore_patterns("__pycache__"))
         else:
             shutil.copy(source, lib)
+
+
+def host_python(identity: dict[str, Any], place: Path, *, boto: bool = False) -> tuple[str, list[Path], str]:
+    """An interpreter, where its libraries lie, and the codec it can use: zstd if it can, else gzip."""
+    above = [path for path in place.parents if path.name.startswith(SESSION_DIRECTORY)]
+    shared = (above[0] if above else place) / f"engine{'-boto' if boto else ''}-{identity.get('user', os.geteuid())}"
+    lib = place / "lib"
+    if shared not in _found:
+        _found[shared] = _copied(identity, shared, boto=boto)
+    if not lib.exists():
+        lib.symlink_to(shared)
+    python, codec = _found[shared]
+    return python, [lib], codec
+
+
+_found: dict[Path, tuple[str, str]] = {}  # by directory of the run: the interpreter and the codec
+
+
+def _copied(identity: dict[str, Any], lib: Path, *, boto: bool) -> tuple[str, str]:
+    lib.mkdir()
+    ignored = shutil.ignore_patterns("__pycache__", ".mypy_cache")
+    shutil.copytree(Path(engine_file).parent, lib / "dbops", ignore=ignored)
+    zstandard = importlib.util.find_spec("zstandard")
+    assert zstandard is not None, "zstandard is among the requirements of the tests"
+    assert zstandard.origin is not None
+    shutil.copytree(Path(zstandard.origin).parent, lib / "zstandard", ignore=ignored)
+    if boto:
+        copy_boto(lib)
     for path in [lib, *lib.rglob("*")]:
         path.chmod(0o755 if path.is_dir() else 0o644)
-
-
-def host_python(identity: dict[str, Any], place: Path) -> tuple[str, list[Path], str]:
-    """An interpreter, where its libraries lie, and the codec it can use: zstd if it can, else gzip."""
-    lib = place / "lib"
-    if not lib.exists():
-        lib.mkdir()
-        ignored = shutil.ignore_patterns("__pycache__", ".mypy_cache")
-        shutil.copytree(Path(engine_file).parent, lib / "dbops", ignore=ignored)
-        zstandard = importlib.util.find_spec("zstandard")
-        assert zstandard is not None, "zstandard is among the requirements of the tests"
-        assert zstandard.origin is not None
-        shutil.copytree(Path(zstandard.origin).parent, lib / "zstandard", ignore=ignored)
-        for path in [lib, *lib.rglob("*")]:
-            path.chmod(0o755 if path.is_dir() else 0o644)
     tried = []
     for python in (sys.executable, "/usr/bin/python3", "/usr/local/bin/python3"):
         for codec, module in (("zstd", "zstandard"), ("gzip", "zlib")):
@@ -201,6 +213,6 @@ def host_python(identity: dict[str, Any], place: Path) -> tuple[str, list[Path],
                 continue
             if done.returncode == 0:
                 subprocess.run([python, "-I", "-m", "compileall", "-q", lib], capture_output=True, check=False)
-                return python, [lib], codec
+                return python, codec
             tried.append(f"{python}: {done.stderr.decode(errors='replace').strip()[-200:]}")
     raise AssertionError(f"no interpreter here can be started by the servers' OS user: {tried}")

@@ -144,6 +144,7 @@ class Canary:
                     continue
             try:
                 self._write(connection)
+                self._over.wait(0.003)  # hundreds of rows a second are enough, and the faults need the CPUs as well
             except psycopg2.Error:
                 with contextlib.suppress(psycopg2.Error):
                     connection.close()

@@ -25,7 +25,7 @@ from tests.support.archiving import Archiving
 from tests.support.canary import QUERY, TABLE, Branch, Canary, Ledger, Row
 from tests.support.physical import taken
 from tests.support.recovering import Side
-from tests.support.servers import Installation, PgServer, copy_tree, free_port, wait_until
+from tests.support.servers import Installation, PgServer, copy_tree, free_port, kill_below
 
 SEGMENT = 1 << 20  # the smallest that PostgreSQL has: many segments, little data
 SERVER = {
@@ -137,7 +137,7 @@ class Scene:
             if time.monotonic() > until:
                 waiting = sorted(path.name for path in status.glob("*.ready"))
                 raise AssertionError(f"not archived: {waiting}\n{self.server.log_tail(30)}")
-            if time.monotonic() - woken > 1.2:  # after three failures the archiver sleeps for a minute
+            if time.monotonic() - woken > 0.4:  # after three failures the archiver sleeps for a minute
                 self.server.sql("select pg_reload_conf()")
                 woken = time.monotonic()
             time.sleep(0.02)
@@ -154,8 +154,8 @@ class Scene:
             self.recover_beside(parse({"latest": True}), self.ledger.now)
             return
         with self.recovering() as other:
-            other.start()
-            wait_until(lambda: not other.value("select pg_is_in_recovery()"), "recovery has ended")
+            other.begin()
+            other.wait_until_recovered()
             self.ledger.check(other.sql(QUERY), self.ledger.now)
 
     @contextlib.contextmanager
@@ -170,7 +170,7 @@ class Scene:
         try:
             yield other
         finally:
-            other.stop("immediate")
+            kill_below(data)
             for path in (data, other.base):
                 shutil.rmtree(path, ignore_errors=True)
 

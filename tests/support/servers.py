@@ -31,12 +31,13 @@ from localpg.processes import kill_below, wait_until
 from localpg.server import SUPERUSER, LocalServer, free_port
 
 __all__ = [
-    "SAMPLE_DATABASE", "SUPERUSER", "Installation", "NotInstalled", "OsUser", "PgServer", "ProgramFailed", "Standby",
-    "Templates", "cluster_hashes", "content_hashes", "copy_tree", "differences", "embedded", "free_port",
-    "installations", "kill_below", "server_user", "session_directory", "wait_until",
+    "SAMPLE_DATABASE", "SESSION_DIRECTORY", "SUPERUSER", "Installation", "NotInstalled", "OsUser", "PgServer",
+    "ProgramFailed", "Standby", "Templates", "cluster_hashes", "content_hashes", "copy_tree", "differences", "embedded",
+    "free_port", "installations", "kill_below", "server_user", "session_directory", "wait_until",
 ]  # fmt: skip
 
 PLACES = (Path("/dev/shm"), Path("/var/tmp"))  # a hundred clusters come and go: in memory where there is room
+SESSION_DIRECTORY = "dbops-tests-"  # what the name of a run's own directory begins with
 SAMPLE_DATABASE = "shop"
 SAMPLE = """
 create database shop;
@@ -170,7 +171,7 @@ def session_directory() -> Iterator[Path]:
 
     What a killed run left behind is removed by the next one: whoever lives holds a lock in his directory.
     """
-    prefix = f"dbops-tests-{os.geteuid()}-"
+    prefix = f"{SESSION_DIRECTORY}{os.geteuid()}-"
     for place in PLACES:
         for left_behind in place.glob(f"{prefix}*"):
             _remove_if_abandoned(left_behind)

@@ -405,7 +405,7 @@ def repository_goes_away_during_recovery(scene: Scene) -> None:
     aside = scene.disk / "main" / "aside"
     with scene.recovering() as other:
         other.settings["restore_command"] = f"{scene.archiving.get_script} %f %p"
-        start_in_background(other)
+        other.begin()
         scene.random_moment(0.5)
         wal.rename(aside)
         try:
@@ -415,7 +415,7 @@ def repository_goes_away_during_recovery(scene: Scene) -> None:
         if stopped:  # else it was at its end already
             assert_unpromoted(other)
             other.start()
-        wait_until(lambda: not other.value("select pg_is_in_recovery()"), "recovery has ended")
+        other.wait_until_recovered()
         scene.ledger.check(other.sql(QUERY), scene.ledger.now)
     scene.canary.resume()
 
@@ -427,11 +427,11 @@ def repository_hangs_during_recovery(scene: Scene) -> None:
     kill(scene.archiving.workers())
     with scene.recovering() as other:
         with hanging(scene.repository):
-            start_in_background(other)
+            other.begin()
             assert ended(other, limit_s=30), "it stops, for it cannot know what is archived"
             assert_unpromoted(other)
         other.start()
-        wait_until(lambda: not other.value("select pg_is_in_recovery()"), "recovery has ended")
+        other.wait_until_recovered()
         scene.ledger.check(other.sql(QUERY), scene.ledger.now)
     scene.canary.resume()
 
@@ -443,7 +443,7 @@ def sigkill_restorecommand_its_worker_during_recovery(scene: Scene) -> None:
         scene.busy(8)
     scene.settle()
     with scene.recovering() as other:
-        start_in_background(other)
+        other.begin()
         for _time in range(4):
             scene.random_moment(0.2)
             kill(scene.archiving.workers())
@@ -458,7 +458,7 @@ def sigkill_recovering_server(scene: Scene) -> None:
     scene.settle()
     with scene.recovering() as other:
         for _time in range(2):
-            start_in_background(other)
+            other.begin()
             scene.random_moment(0.5)
             other.kill()
         finish(scene, other, start=True)
@@ -557,28 +557,21 @@ def needed(scene: Scene) -> list[Path]:
 def never_promoted(scene: Scene) -> None:
     """A recovery from the archive as it is now stops, and writes no timeline of its own."""
     with scene.recovering() as other:
-        start_in_background(other)
+        other.begin()
         assert ended(other), "recovery stops"
         assert_unpromoted(other)
-
-
-def start_in_background(server: PgServer) -> None:
-    server.write_settings()
-    begun = server.log.stat().st_size if server.log.exists() else 0
-    server.run("pg_ctl", "-D", server.data, "-l", server.log, "-W", "start", keep_output=False)
-    wait_until(lambda: server.log.exists() and server.log.stat().st_size > begun, "it has begun to log")
 
 
 def ended(server: PgServer, limit_s: float = 30) -> bool:
     """True when the server has stopped, False when it has finished its recovery instead."""
     until = time.monotonic() + limit_s
     while time.monotonic() < until:
-        if not server.is_running:
+        phase = server.phase
+        if phase == "gone" and not server.is_running:
             return True
-        with contextlib.suppress(Exception):
-            if not server.value("select pg_is_in_recovery()"):
-                return False
-        time.sleep(0.05)
+        if phase == "ready":
+            return False
+        time.sleep(0.02)
     raise TimeoutError(f"neither stopped nor recovered:\n{server.log_tail()}")
 
 
@@ -597,7 +590,7 @@ def finish(scene: Scene, other: PgServer, *, start: bool = False) -> None:
             start = False
         else:
             break
-    wait_until(lambda: not other.value("select pg_is_in_recovery()"), "recovery has ended")
+    other.wait_until_recovered()
     scene.ledger.check(other.sql(QUERY), scene.ledger.now)
 
 
