@@ -220,6 +220,11 @@ def test_paused_and_shut_down_at_the_target_are_not_promoted(protected):
         assert side.recovery["target_reached"]
         assert side.value("select pg_is_in_recovery()")
         assert side.rows() == [0, 1]
+        auto_conf = side.data / "postgresql.auto.conf"
+        assert "recovery_target_lsn" in auto_conf.read_text()
+        assert side.value("select pg_promote()")  # by hand: what had led it there goes all the same
+        assert "recovery_" not in auto_conf.read_text()
+        assert "archive_mode = 'off'" in auto_conf.read_text()
     with protected.recovered(lsn=target.lsn, action="shutdown") as side:
         assert side.recovery["state"] == "shutdown"
         assert side.recovery["target_reached"]

@@ -120,6 +120,8 @@ def test_the_command_ends_with_the_server_stopped_and_says_how_to_resume(protect
     try:
         wait_until(lambda: side.value("select pg_is_in_recovery()") is False, "it is at its end")
         assert side.rows() == [1, 2, 3]
+        left = (target / "postgresql.auto.conf").read_text()
+        assert ("restore_command" in left, "recovery_target" in left, "archive_mode = 'off'" in left) == (0, 0, 1)
     finally:
         side.stop()
 
@@ -140,3 +142,6 @@ def test_the_playbook_fails_with_the_same_words_and_in_place_too_nothing_is_prom
     resumed(said)
     wait_until(lambda: newest.server.value("select pg_is_in_recovery()") is False, "it is at its end")
     assert [number for (number,) in newest.server.sql("select n from canary order by n")] == [1, 2, 3]
+    left = (newest.server.data / "postgresql.auto.conf").read_text()
+    assert ("restore_command" in left, "recovery_" in left) == (False, False), "a standby of it would stop there too"
+    assert not (newest.server.data / "dbops_recovery").exists()

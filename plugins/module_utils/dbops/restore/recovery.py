@@ -3,7 +3,8 @@
 
 Everything that replay needs lies in `dbops_recovery/` of the data directory itself: the script for restore_command, the
 engine that it runs, its settings. So a server that was stopped on the way, or by a store that went away, goes on where
-it was when it is simply started again, by whomever.
+it was when it is simply started again, by whomever; and once it is promoted, by whomever, PostgreSQL itself has that
+taken back which would stop a standby made from it at the same target: by recovery_end_command.
 """
 
 from __future__ import annotations
@@ -24,7 +25,21 @@ from ..wal.scripts import Place, get_script
 from .choose import Route
 from .durable import write_durably
 from .isolation import DIRECTORY, Side, complete, isolation, rewrite
-from .target import parameters
+from .target import BLOCK_BEGIN, BLOCK_END, parameters
+
+# PostgreSQL calls it in the data directory. Nothing of it is needed for the data: it fails with a warning in the log.
+_END = f"""\
+#!/bin/sh
+# recovery_end_command: takes from postgresql.auto.conf what was only for the recovery that has ended.
+set -eu
+umask 077
+file=postgresql.auto.conf
+sed '/^{BLOCK_BEGIN}$/,/^{BLOCK_END}$/{{ /^recovery_/d; /^restore_command/d; }}' "$file" > "$file.dbops"
+sync "$file.dbops"
+mv -f "$file.dbops" "$file"
+sync .
+"""
+_END_IN_PLACE = 'rm -rf "${0%/*}"\n'  # nor is the directory needed that this script lies in
 
 
 @dataclass(frozen=True)
@@ -62,11 +77,13 @@ def prepare(recovery: Recovery, root: str, tools: Tools) -> None:
     shutil.rmtree(directory, ignore_errors=True)
     os.mkdir(directory, 0o700)
     identity.give(directory)
-    command = _write_command(recovery, directory, identity)
-    settings = parameters(recovery.route.target, restore_command=command)
+    settings = parameters(recovery.route.target, restore_command=_write_command(recovery, directory, identity))
     if recovery.side is not None:
         settings.update(isolation(recovery.side, recovery.data_directory, root, tools))
         complete(root)
+    end = os.path.join(directory, "end")
+    write_durably(end, (_END + ("" if recovery.side else _END_IN_PLACE)).encode(), 0o700)
+    settings["recovery_end_command"] = _as_command(os.path.join(recovery.data_directory, DIRECTORY, "end"))
     rewrite(root, settings)
     write_durably(os.path.join(root, "recovery.signal"), b"")
 
@@ -100,8 +117,12 @@ def _write_command(recovery: Recovery, directory: str, identity: Identity) -> st
         (os.path.join(final, "lib"),),
     )
     write_durably(os.path.join(directory, "get"), get_script(place).encode(), 0o700)
-    # %f and %p are PostgreSQL's; a percent sign in a path would be taken for one of them
-    return f"{shlex.quote(os.path.join(final, 'get')).replace('%', '%%')} %f %p"
+    return f"{_as_command(os.path.join(final, 'get'))} %f %p"
+
+
+def _as_command(path: str) -> str:
+    """%f, %p and %r are PostgreSQL's; a percent sign in a path would be taken for one of them."""
+    return shlex.quote(path).replace("%", "%%")
 
 
 def _settings(recovery: Recovery) -> dict[str, Any]:

@@ -105,8 +105,8 @@ def parameters(target: Target, *, restore_command: str) -> dict[str, str]:
 _OLD = re.compile(
     r"^\s*(recovery_target\w*|restore_command|recovery_end_command|primary_conninfo|primary_slot_name)\s*="
 )
-_BEGIN = "# dbops: recovery, written by a restore"
-_END = "# dbops: end of recovery"
+BLOCK_BEGIN = "# dbops: recovery, written by a restore"
+BLOCK_END = "# dbops: end of recovery"
 
 
 def rewrite_auto_conf(content: str, settings: Mapping[str, str]) -> str:
@@ -118,14 +118,14 @@ def rewrite_auto_conf(content: str, settings: Mapping[str, str]) -> str:
     kept = []
     inside = False
     for text in content.splitlines():
-        if text.strip() == _BEGIN:
+        if text.strip() == BLOCK_BEGIN:
             inside = True
         if not inside:
             kept.append(f"# {text}" if _OLD.match(text) else text)
-        if text.strip() == _END:
+        if text.strip() == BLOCK_END:
             inside = False
     block = [f"{name} = '{value.replace(chr(39), chr(39) * 2)}'" for name, value in settings.items()]
-    return "\n".join([*kept, _BEGIN, *block, _END]) + "\n"
+    return "\n".join([*kept, BLOCK_BEGIN, *block, BLOCK_END]) + "\n"
 
 
 @dataclass(frozen=True)

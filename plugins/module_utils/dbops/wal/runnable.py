@@ -30,7 +30,7 @@ _COPIED = ("zstd", "lz4")  # small enough to go along always
 _PLAIN = {
     "s3": ("boto3", "botocore", "s3transfer", "jmespath", "dateutil", "urllib3", "six")
 }  # no compiled code in them
-_IGNORED = shutil.ignore_patterns("__pycache__", ".mypy_cache")
+_IGNORED = shutil.ignore_patterns(".mypy_cache")  # compiled modules go along: each call would compile them else
 _PYTHONS = ("/usr/bin/python3", "/usr/local/bin/python3", "/usr/libexec/platform-python")
 
 
@@ -104,7 +104,7 @@ def find_python(lib: str, above: str, needs: Iterable[str], identity: Identity) 
         try:
             with steady():
                 done = subprocess.run(  # pylint: disable=ansible-bad-function  # as another user, and no module at hand
-                    [python, "-I", "-B", "-c", code],
+                    [python, "-I", "-c", code],  # which leaves them compiled, too
                     stdin=subprocess.DEVNULL,
                     capture_output=True,
                     cwd="/",
