@@ -10,15 +10,17 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from datetime import datetime, timedelta, timezone
-from typing import Callable, Optional
+from typing import TYPE_CHECKING, Callable, Optional
 
 from ..errors import BadInput
 from ..schema import duration_s
 from ..settings import RepositorySettings, RetentionSettings
 from ..store import Store
-from ..store.cloud import CloudStore
 from . import layout
 from .record import BackupRecord
+
+if TYPE_CHECKING:
+    from ..store.cloud import CloudStore
 
 
 def period(repository: RepositorySettings, rules: RetentionSettings) -> Optional[timedelta]:
@@ -45,9 +47,9 @@ def locks(key: str, cluster: str) -> bool:
 def lock_new_objects(store: Store, repository: RepositorySettings, rules: RetentionSettings, cluster: str) -> None:
     """From here on every put into this store is locked as the policy says."""
     lasting = period(repository, rules)
-    if lasting is None or not isinstance(store, CloudStore):
-        return
-    store.retained = _rule(lasting, cluster)
+    cloud = None if lasting is None else _cloud(store)
+    if lasting is not None and cloud is not None:
+        cloud.retained = _rule(lasting, cluster)
 
 
 def _rule(lasting: timedelta, cluster: str) -> Callable[[str], Optional[datetime]]:
@@ -61,16 +63,25 @@ def _rule(lasting: timedelta, cluster: str) -> Callable[[str], Optional[datetime
 
 def lock_chain(store: Store, cluster: str, chain: Iterable[BackupRecord]) -> None:
     """Lock what a new incremental rests on for as long as itself: without its full backup it would be worth nothing."""
-    if not isinstance(store, CloudStore):
+    cloud = _cloud(store)
+    if cloud is None:
         return
     for record in chain:
         keys = [layout.stored_object(cluster, record.label, item.name, item.generation) for item in record.objects]
         for key in (*keys, layout.record(cluster, record.label)):
-            until = store.retained(key)
+            until = cloud.retained(key)
             if until is not None:
-                store.retain(key, until)
+                cloud.retain(key, until)
 
 
 def locked_until(store: Store, cluster: str, label: str) -> Optional[datetime]:
     """Until when the cloud keeps this backup, None when it could be deleted."""
-    return store.locked_until(layout.record(cluster, label)) if isinstance(store, CloudStore) else None
+    cloud = _cloud(store)
+    return cloud.locked_until(layout.record(cluster, label)) if cloud else None
+
+
+def _cloud(store: Store) -> Optional[CloudStore]:
+    """None for a directory. Imported here, since archive_command starts for each miss and mostly locks nothing."""
+    from ..store.cloud import CloudStore
+
+    return store if isinstance(store, CloudStore) else None
