@@ -34,7 +34,7 @@ def worker(tmp_path: Path) -> PushWorker:
     spool = Spool(str(tmp_path / "spool"), cluster)
     spool.claim()
     settings = from_mapping(mapping, where="test settings")
-    return PushWorker(settings, spool, cluster, Launcher("", [], str(tmp_path / "spool")), "")
+    return PushWorker(settings, spool, cluster, Launcher("", [], str(tmp_path / "spool"), lambda _words: 0), "")
 
 
 def pushed(worker: PushWorker, monkeypatch: pytest.MonkeyPatch, *, failing: bool) -> list[str]:

@@ -10,12 +10,15 @@ import os
 import signal
 import sys
 from collections.abc import Sequence
+from functools import partial
 from typing import Any, NoReturn, Optional
 
+from ..codec.keyring import forget_keyrings
 from ..errors import BadInput, DbopsError
 from ..settings import Settings, default_file, load
 from ..wal.launch import Launcher
 from ..wal.log import note
+from ..wal.premises import Premises, premises
 from ..wal.scripts import MISSING, code_of, running_lib_path
 
 _OPTIONS = ("--cluster", "--config", "--spool")
@@ -44,16 +47,32 @@ class Call:
                 hint="Use archive_command = '<script> %p' and restore_command = '<script> %f %p'.",
             )
 
+    @property
+    def cluster(self) -> str:
+        return self.options.get("--cluster") or os.environ.get("DBOPS_CLUSTER") or "main"
+
     def settings(self) -> Settings:
-        cluster = self.options.get("--cluster") or os.environ.get("DBOPS_CLUSTER") or "main"
-        return load(cluster, path=self.config(cluster))
+        return load(self.cluster, path=self.config(self.cluster))
 
     def config(self, cluster: str) -> str:
         return self.options.get("--config") or default_file(cluster)
 
     def launcher(self, settings: Settings, spool_path: str, lib_paths: Sequence[str]) -> Launcher:
         options = ["--script", "--cluster", settings.cluster, "--config", self.config(settings.cluster)]
-        return Launcher(code_of(tuple(lib_paths)), [*options, "--spool", spool_path], spool_path)
+        options += ["--spool", spool_path]
+        return Launcher(code_of(tuple(lib_paths)), options, spool_path, partial(main, lib_paths=lib_paths))
+
+
+def run(lib_paths: Sequence[str]) -> NoReturn:
+    """What the scripts start. The server waits for the end, so the interpreter does not take itself apart first."""
+    code: Any = 1
+    try:
+        code = main(lib_paths=lib_paths)
+    except SystemExit as exc:
+        code = exc.code
+    finally:
+        forget_keyrings()
+        os._exit(code)
 
 
 def main(words: Optional[Sequence[str]] = None, *, lib_paths: Optional[Sequence[str]] = None) -> int:
@@ -64,6 +83,7 @@ def main(words: Optional[Sequence[str]] = None, *, lib_paths: Optional[Sequence[
     try:
         call = Call(words)
         is_get = call.verb == "get"
+        before = premises(call.config(call.cluster), call.words[0])
         settings = call.settings()
         spool_path = call.options.get("--spool") or settings.spool_path
         launcher = call.launcher(settings, spool_path, lib_paths or [running_lib_path()])
@@ -71,7 +91,7 @@ def main(words: Optional[Sequence[str]] = None, *, lib_paths: Optional[Sequence[
             return _push(settings, spool_path, call.words[0], launcher)
         if call.verb == "get":
             return _get(settings, spool_path, call, launcher)
-        return _work(settings, spool_path, call, launcher)
+        return _work(settings, spool_path, call, launcher, before)
     except DbopsError as error:
         said, code = f"{error}", error.exit_code
     except Exception as error:  # noqa: BLE001  # the outermost door: PostgreSQL must never misread our end
@@ -115,7 +135,8 @@ def _get(settings: Settings, spool_path: str, call: Call, launcher: Launcher) ->
     return MISSING if got.exit_code == 1 and call.from_script else got.exit_code
 
 
-def _work(settings: Settings, spool_path: str, call: Call, launcher: Launcher) -> int:
+def _work(settings: Settings, spool_path: str, call: Call, launcher: Launcher, before: Premises) -> int:
+    """`before` is what held before the settings were read."""
     from ..wal.cluster import cluster_in
     from ..wal.spool import Spool
 
@@ -128,7 +149,8 @@ def _work(settings: Settings, spool_path: str, call: Call, launcher: Launcher) -
     elif call.verb == "get-worker":
         from ..wal import prefetch
 
-        prefetch.run_worker(settings, spool, cluster)
+        config = call.config(settings.cluster)
+        prefetch.run_worker(settings, spool, cluster, still_true=lambda: before == premises(config, call.words[0]))
     else:
         from ..wal import optional
 

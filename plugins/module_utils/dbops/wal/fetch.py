@@ -62,15 +62,21 @@ def fetch(archives: Sequence[WalArchive], name: WalName, path: str) -> Outcome:
             lines.append(exc.message)
     if doubts:
         return Outcome(UNKNOWN, lines)
-    if not damaged and name.kind is Kind.HISTORY and name.timeline > 1:  # the first has no history
-        lost = _lost_history(archives, name)
-        if lost is not None:
-            return lost
-    return Outcome(IMPOSSIBLE if damaged else MISSING, lines)
+    if damaged:
+        return Outcome(IMPOSSIBLE, lines)
+    return _lost_history(archives, name) or Outcome(MISSING, lines)
+
+
+def is_missing(archives: Sequence[WalArchive], name: WalName) -> bool:
+    """Whether `fetch` would say MISSING. Nothing is fetched, and why it would not is left for `fetch` to say."""
+    claims, _lines, doubts = _ask(archives, name)
+    return not claims and not doubts and _lost_history(archives, name) is None
 
 
 def _lost_history(archives: Sequence[WalArchive], name: WalName) -> Optional[Outcome]:
     """A timeline with segments and without a history: called missing, recovery would pass over all that it holds."""
+    if name.kind is not Kind.HISTORY or name.timeline == 1:  # the first has no history
+        return None
     try:
         holders = [repr(archive.name) for archive in archives if next(archive.files(timeline=name.timeline), None)]
     except DbopsError as exc:

@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """The get worker: fetches the segments that replay will ask for next, verified, into the spool.
 
-It answers no question: what it cannot fetch is left for the command to ask, and to judge. It holds nothing that a
-command waits for longer than a moment, so another timeline, a killed worker or a lost spool cost time only.
+What it cannot fetch is left for the command to judge; whether a file is proven missing, it tells a script that asks
+(questions.py). It holds nothing that a command waits for longer than a moment, so another timeline, a killed worker or
+a lost spool cost time only.
 """
 
 from __future__ import annotations
@@ -12,8 +13,8 @@ import os
 import re
 import shutil
 import time
-from concurrent.futures import Future, ThreadPoolExecutor, wait
-from typing import Optional
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import Callable, Optional
 
 from ..errors import BadInput, DbopsError
 from ..pg.wal import DEFAULT_SEGMENT_SIZE, segment_name
@@ -21,6 +22,7 @@ from ..pg.walfile import Kind, WalName, wal_name
 from ..settings import Settings
 from .cluster import Cluster
 from .fetch import FOUND, fetch
+from .questions import ASK, answer, is_dialogue
 from .spool import OK, Spool, forget, version_of, wait_for_poke, write
 from .targets import archives
 
@@ -82,27 +84,32 @@ def await_first(spool: Spool, limit_s: float = 1.0) -> None:
         time.sleep(0.01)
 
 
-def run_worker(settings: Settings, spool: Spool, cluster: Cluster) -> None:
+def run_worker(
+    settings: Settings, spool: Spool, cluster: Cluster, *, still_true: Callable[[], bool] = lambda: True
+) -> None:
+    """Fetch and answer until nobody has asked for `linger_s`, or what `still_true` stands for has changed."""
     spool.claim()
     with spool.get.hold() as held:
         if not held:
             return
         fifo = spool.get.open_fifo()
         try:
-            GetWorker(settings, spool, cluster).run(fifo)
+            GetWorker(settings, spool, cluster, still_true).run(fifo)
         finally:
             os.close(fifo)
 
 
 class GetWorker:
-    def __init__(self, settings: Settings, spool: Spool, cluster: Cluster) -> None:
+    def __init__(self, settings: Settings, spool: Spool, cluster: Cluster, still_true: Callable[[], bool]) -> None:
         self._settings = settings
+        self._still_true = still_true
         self._spool = spool
         self._cluster = cluster
         self._window_bytes = min(settings.archiving.prefetch_bytes, settings.archiving.spool_max_bytes)
         self._segment_size = DEFAULT_SEGMENT_SIZE
         self._archives = archives(settings, cluster.system_identifier)
         self._running: dict[str, Future[Optional[int]]] = {}
+        self._asked: dict[str, Future[None]] = {}
         self._absent: Optional[str] = None
         self._wanted = ""
         self._start = ""  # where replay will begin, as long as it has taken nothing
@@ -112,14 +119,15 @@ class GetWorker:
     def run(self, fifo: int) -> None:
         linger_s = self._settings.archiving.linger_s
         _note_distance(self._spool, self._cluster)
-        with ThreadPoolExecutor(self._settings.archiving.workers, thread_name_prefix="dbops-get") as pool:
+        # One more than fetch: an answer does not wait for a segment.
+        with ThreadPoolExecutor(self._settings.archiving.workers + 1, thread_name_prefix="dbops-get") as pool:
             until = time.monotonic() + linger_s
-            while self._cluster.is_still_there():
+            while self._cluster.is_still_there() and self._still_true():
+                self._answer(pool)
                 self._follow()
                 self._fill(pool)
                 if self._running:
-                    wait(self._running.values(), timeout=0.05, return_when="FIRST_COMPLETED")
-                    wait_for_poke(fifo, 0)
+                    wait_for_poke(fifo, 0.05)  # also by what is done
                     self._collect()
                     until = time.monotonic() + linger_s
                 elif wait_for_poke(fifo, until - time.monotonic()):
@@ -130,6 +138,13 @@ class GetWorker:
             for future in self._running.values():
                 future.cancel()
         shutil.rmtree(self._spool.ready, ignore_errors=True)
+
+    def _answer(self, pool: ThreadPoolExecutor) -> None:
+        self._asked = {question: future for question, future in self._asked.items() if not future.done()}
+        for entry in self._entries():
+            if entry.endswith(ASK) and entry not in self._asked:
+                path = os.path.join(self._spool.ready, entry)
+                self._asked[entry] = pool.submit(answer, path, self._settings, self._archives, self._still_true)
 
     def _follow(self) -> None:
         """Where replay is: at what a command asked for last, or past what was taken from here since."""
@@ -184,6 +199,7 @@ class GetWorker:
         with contextlib.suppress(OSError):
             write(os.path.join(self._spool.ready, text + BUSY), "")
         self._running[text] = pool.submit(self._fetch, wal_name(text))
+        self._running[text].add_done_callback(lambda _done: self._spool.get.poke())
 
     def _fetch(self, name: WalName) -> Optional[int]:
         """The segment size that its header tells, when it is there now."""
@@ -229,7 +245,7 @@ class GetWorker:
     def _drop_all_but(self, wanted: set[str]) -> None:
         for entry in self._entries():
             name = entry.split(".", 1)[0]
-            if name not in wanted and name not in self._running and entry != FAR:
+            if name not in wanted and name not in self._running and entry != FAR and not is_dialogue(entry):
                 forget(os.path.join(self._spool.ready, entry))
 
     def _entries(self) -> list[str]:

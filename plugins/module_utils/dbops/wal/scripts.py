@@ -1,10 +1,11 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """The two shell scripts that the server calls: an answer in milliseconds when a worker was ahead, else Python.
 
-POSIX shell (dash, bash, busybox). Up to a hit they start nothing, except one ln. Their exit codes are what PostgreSQL
-understands rightly even when the interpreter is missing, crashes or is killed (PostgreSQL 18 manual, continuous
-archiving): archiving fails with 1 to 125 and is tried again; a segment is missing with 1, and only when that was
-proven; everything else is 255, on which recovery stops and nothing is promoted.
+POSIX shell (dash, bash, busybox). Up to a hit they start nothing, except one ln; what the running get worker proves
+missing costs a sleep or two and an rm (questions.py). Their exit codes are what PostgreSQL understands rightly even
+when the interpreter is missing, crashes or is killed (PostgreSQL 18 manual, continuous archiving): archiving fails with
+1 to 125 and is tried again; a segment is missing with 1, and only when that was proven; everything else is 255, on
+which recovery stops and nothing is promoted.
 """
 
 from __future__ import annotations
@@ -68,36 +69,56 @@ exit $code
 _GET = """\
 name=$1
 to=$2
-case $name in
-    00000001.history) exit 1 ;; # the first timeline has none, and recovery asks for it as often as it ends
-    *.*) ;; # other histories are always asked for, never answered from what was fetched before
-    *)
-        if same "$spool/cluster" PG_VERSION && read -r system < "$spool/cluster" &&
-            read -r boot < /proc/sys/kernel/random/boot_id; then
-            ready=$spool/get/$boot/$system/$name
+# A running worker is asked, and looks into every repository after that: only a name that it repeats is missing.
+# Whatever else becomes of the question, or of the worker, is for the interpreter to find out.
+proven_missing() {{
+    worker_lives "$spool/get" && read -r token < /proc/sys/kernel/random/uuid && [ "$token" ] || return 1
+    question=$ready/$token
+    {{ echo "$name" > "$question.ask"; }} 2> /dev/null || return 1
+    echo 1<> "$spool/get/poke"
+    count=0
+    while [ -e "$question.ask" ] && [ $count -lt 200 ] && worker_lives "$spool/get"; do
+        sleep 0.01 2> /dev/null || break
+        count=$((count + 1))
+    done
+    answer=
+    {{ read -r answer < "$question.missing"; }} 2> /dev/null
+    rm -f "$question.ask" "$question.missing" 2> /dev/null
+    [ "$answer" = "$name" ]
+}}
+[ "$name" = 00000001.history ] && exit 1 # the first timeline has none, and recovery asks for it as often as it ends
+if same "$spool/cluster" PG_VERSION && read -r system < "$spool/cluster" &&
+    read -r boot < /proc/sys/kernel/random/boot_id; then
+    ready=$spool/get/$boot/$system
+    case $name in
+        *.*) ;; # histories are never answered from what was fetched before
+        *)
+            ahead=$ready/$name
+            taken=
             count=0
-            while [ -e "$ready.busy" ] && [ $count -lt 100 ] && worker_lives "$spool/get"; do
+            while [ -e "$ahead.busy" ] && [ $count -lt 100 ] && worker_lives "$spool/get"; do
                 sleep 0.01 2> /dev/null || break
                 count=$((count + 1))
             done
-            if same "$ready" "$ready.ok"; then
-                if [ -e "$spool/get/$boot/$system/far" ]; then
-                    mv -f "$ready" "$to.dbops" 2> /dev/null && mv -f "$to.dbops" "$to" && taken=1
-                elif ln "$ready" "$to" 2> /dev/null; then
+            if same "$ahead" "$ahead.ok"; then
+                if [ -e "$ready/far" ]; then
+                    mv -f "$ahead" "$to.dbops" 2> /dev/null && mv -f "$to.dbops" "$to" && taken=1
+                elif ln "$ahead" "$to" 2> /dev/null; then
                     # The seal is broken by another time; the worker then removes both. ln starts faster than mv.
-                    {{ true > "$ready.ok"; }} 2> /dev/null
+                    {{ true > "$ahead.ok"; }} 2> /dev/null
                     taken=1
                 else
-                    mv -f "$ready" "$to" 2> /dev/null && taken=1
+                    mv -f "$ahead" "$to" 2> /dev/null && taken=1
                 fi
-                if [ "${{taken-}}" ]; then
+                if [ "$taken" ]; then
                     worker_lives "$spool/get" && echo 1<> "$spool/get/poke"
                     exit 0
                 fi
             fi
-        fi
-        ;;
-esac
+            ;;
+    esac
+    proven_missing && exit 1
+fi
 {command} get "$name" "$to"
 code=$?
 case $code in
@@ -154,8 +175,7 @@ def get_script(place: Place) -> str:
 def code_of(lib_paths: tuple[str, ...]) -> str:
     """What the interpreter runs; without what argparse and the other verbs would cost at every start."""
     return (
-        f"import sys; libs = {list(lib_paths)!r}; sys.path[:0] = libs; "
-        "from dbops.cli.wal_command import main; raise SystemExit(main(lib_paths=libs))"
+        f"import sys; libs = {list(lib_paths)!r}; sys.path[:0] = libs; from dbops.cli.wal_command import run; run(libs)"
     )
 
 

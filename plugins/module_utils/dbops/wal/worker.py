@@ -18,11 +18,11 @@ from typing import Any, Optional
 from ..errors import BadInput, DbopsError, NotFound
 from ..pg.walfile import Kind, WalName, wal_name
 from ..settings import Settings
-from ..settings_environment_file import environment_file
 from . import guard, optional
 from .cluster import Cluster
 from .launch import Launcher
 from .log import note
+from .premises import settings_stamps
 from .push import push_one
 from .spool import ERROR, OK, Spool, forget, version_of, wait_for_poke, write
 from .targets import Targets
@@ -53,7 +53,7 @@ class PushWorker:
         self._cluster = cluster
         self._launcher = launcher
         self._config = config
-        self._config_stamps = _stamps(config)
+        self._config_stamps = settings_stamps(config)
         self._targets = Targets(settings, cluster.system_identifier)
         self._status: dict[str, Any] = {"pid": os.getpid(), "pushed": 0, "last_pushed": None, "last_error": None}
         self._told_at = 0.0
@@ -84,7 +84,7 @@ class PushWorker:
 
     def _goes_on(self) -> bool:
         """Not for another cluster in the same place, and not with settings that are no longer true."""
-        return self._cluster.is_still_there() and _stamps(self._config) == self._config_stamps
+        return self._cluster.is_still_there() and settings_stamps(self._config) == self._config_stamps
 
     def _push_all(self, pool: ThreadPoolExecutor, names: Sequence[WalName]) -> bool:
         """In order, several at a time; after the first failure none is begun."""
@@ -176,15 +176,3 @@ def ready_files(wal_directory: str, *, limit: Optional[int] = None) -> list[WalN
 
 def one_line(exc: Exception) -> str:
     return " ".join((str(exc) or type(exc).__name__).split())
-
-
-def _stamps(config: str) -> list[Optional[tuple[int, int]]]:
-    """Which versions of the settings file and of the environment file beside it there are."""
-    stamps: list[Optional[tuple[int, int]]] = []
-    for path in (config, environment_file(config)):
-        try:
-            found = os.stat(path)
-            stamps.append((found.st_mtime_ns, found.st_ino))
-        except OSError:
-            stamps.append(None)
-    return stamps
