@@ -19,7 +19,9 @@ import pytest
 
 from ansible_collections.dbops.postgres.plugins.module_utils.dbops import __version__
 from ansible_collections.dbops.postgres.plugins.module_utils.dbops.cli import door
+from ansible_collections.dbops.postgres.plugins.module_utils.dbops.cli import info as info_verb
 from ansible_collections.dbops.postgres.plugins.module_utils.dbops.cli import main as command
+from ansible_collections.dbops.postgres.plugins.module_utils.dbops.cli import restore as restore_verb
 from ansible_collections.dbops.postgres.plugins.module_utils.dbops.cli.main import main
 from ansible_collections.dbops.postgres.plugins.module_utils.dbops.errors import (
     BadInput,
@@ -208,6 +210,25 @@ def test_no_verb_is_written_and_then_forgotten(capsys: pytest.CaptureFixture[str
         assert "--cluster" in capsys.readouterr().out
 
 
+def test_a_verb_loads_what_it_needs_and_no_more():
+    """Every monitor's call pays for each import; the main help has all verbs all the same."""
+    code = "import sys; from dbops.cli.main import main; main({words}); print(*sys.modules, file=sys.stderr)"
+    loaded = {}
+    for words in (["check", "--help"], ["--cluster", "seed", "--quiet", "check", "--help"], ["--help"]):
+        done = subprocess.run(
+            [sys.executable, "-c", code.format(words=words)],
+            cwd=ENGINE_PARENT,
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+        loaded[len(words)] = {name.rpartition(".")[2] for name in done.stderr.split() if name.startswith("dbops.cli.")}
+    assert loaded[2] == loaded[5]
+    assert "check" in loaded[2]
+    assert not {"backup", "restore", "seed", "migrate"} & loaded[2]
+    assert {"backup", "restore", "seed", "migrate"} <= loaded[1]
+
+
 # --- what machines get ------------------------------------------------------------------------------------------------
 
 
@@ -257,7 +278,7 @@ def test_every_error_has_its_message_next_step_and_exit_code(
     def failing(*_arguments: object, **_options: object) -> None:
         raise error
 
-    monkeypatch.setattr(command.info, "info", failing)
+    monkeypatch.setattr(info_verb, "info", failing)
     code, output, errors = run("info")
     assert (code, output) == (error.exit_code, "")
     lines = errors.splitlines()
@@ -284,7 +305,7 @@ def test_what_nobody_expected_is_one_line_and_a_traceback_only_on_request(
     def failing(*_arguments: object, **_options: object) -> None:
         raise ZeroDivisionError("oh")
 
-    monkeypatch.setattr(command.info, "info", failing)
+    monkeypatch.setattr(info_verb, "info", failing)
     code, _output, errors = run("info")
     assert code == 1
     assert errors.startswith("dbops: Unexpected ZeroDivisionError: oh.\nnext: Set DBOPS_DEBUG=1")
@@ -327,7 +348,7 @@ def test_nothing_is_replaced_without_the_clusters_name(
     (target / "PG_VERSION").write_text("18\n")
     before = sorted(target.rglob("*"))
     ran: list[object] = []
-    monkeypatch.setattr(command.restore.physical, "run", lambda plan, progress: ran.append(plan))
+    monkeypatch.setattr(restore_verb.physical, "run", lambda plan, progress: ran.append(plan))
     for confirm in ([], ["--confirm", "other"], ["--confirm", ""]):
         code, _output, errors = run("restore", "--target", str(target), "--in-place", *confirm)
         assert code == Refused.exit_code, errors

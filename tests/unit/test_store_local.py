@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import subprocess
 import sys
@@ -78,17 +79,18 @@ def test_a_directory_that_cannot_be_read_is_never_an_empty_list(store: LocalStor
         list(store.children("c/"))
 
 
-def test_what_vanishes_during_a_list_hides_nothing_else(store: LocalStore, monkeypatch: pytest.MonkeyPatch):
+def test_what_vanishes_during_a_list_hides_nothing_else(store: LocalStore, root: Path, monkeypatch: pytest.MonkeyPatch):
     for name in "abc":
         store.put(f"holds/{name}", [b""])
-    genuine = LocalStore._info
+    genuine = os.scandir
 
-    def info(self: LocalStore, key: str, *rest: object) -> object:
-        if key == "holds/b":
-            raise FileNotFoundError(2, "released just now")
-        return genuine(self, key, *rest)  # type: ignore[arg-type]
+    def scandir(directory: int) -> contextlib.nullcontext[list[os.DirEntry[str]]]:
+        with genuine(directory) as entries:
+            names = list(entries)
+        (root / "holds" / "b").unlink(missing_ok=True)  # released between the name and the look at it
+        return contextlib.nullcontext(names)
 
-    monkeypatch.setattr(LocalStore, "_info", info)
+    monkeypatch.setattr(os, "scandir", scandir)
     assert keys(store, "holds/") == ["holds/a", "holds/c"]
 
 

@@ -12,6 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ansible_collections.dbops.postgres.plugins.module_utils.dbops import errors
+from ansible_collections.dbops.postgres.plugins.module_utils.dbops.health.gather import gather
 from ansible_collections.dbops.postgres.plugins.module_utils.dbops.repo.proofs import read_proofs, write_proof
 from ansible_collections.dbops.postgres.plugins.module_utils.dbops.repo.repository import (
     Catalog,
@@ -20,6 +21,7 @@ from ansible_collections.dbops.postgres.plugins.module_utils.dbops.repo.reposito
 )
 from ansible_collections.dbops.postgres.plugins.module_utils.dbops.settings import from_mapping
 from ansible_collections.dbops.postgres.plugins.module_utils.dbops.settings_verify import Assertion
+from ansible_collections.dbops.postgres.plugins.module_utils.dbops.store.local import LocalStore
 from ansible_collections.dbops.postgres.plugins.module_utils.dbops.verify.content import judged
 from ansible_collections.dbops.postgres.plugins.module_utils.dbops.verify.estimate import rto_estimate, throughput
 from ansible_collections.dbops.postgres.plugins.module_utils.dbops.verify.plan import Request, choose, random_instant
@@ -201,6 +203,30 @@ def test_proofs_are_added_and_never_replaced(tmp_path):
         "pass",
     ]
     assert levels == ["restore", "restore", None, "restore"]  # a failure takes back what was proven
+
+
+def test_a_check_reads_each_record_and_each_proof_once(tmp_path, monkeypatch):
+    """Requests cost money and time at an object store; docs/performance.md counts them for ten thousand backups."""
+    settings = repository_settings(tmp_path / "repository")
+    label = backed_up(settings, START)
+    write_proof(
+        open_repository(settings),
+        label,
+        at(0),
+        {"verdict": "pass", "level": "restore", "finished": "2026-11-22T12:00:00Z"},
+    )
+    asked = []
+    genuine = LocalStore.read_many
+
+    def read_many(store, keys):
+        for key in keys:
+            asked.append(key)
+            yield from genuine(store, [key])
+
+    monkeypatch.setattr(LocalStore, "read_many", read_many)
+    (seen,) = gather(settings).repositories
+    assert (seen.backups[0].proven_level, seen.backups[0].last_verdict) == ("restore", "pass")
+    assert sorted(asked) == [f"main/backups/{label}/backup.json", f"main/proofs/{label}/20261122T120000Z.json"]
 
 
 def at(hours):

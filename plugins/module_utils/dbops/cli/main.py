@@ -15,29 +15,10 @@ from typing import Any, NoReturn, Optional
 
 from .. import __version__
 from ..errors import BadInput, DbopsError, ToolFailed, Unreachable
-from . import (
-    adopt,
-    backup,
-    canary,
-    check,
-    config,
-    expire,
-    exporter,
-    info,
-    metrics,
-    migrate,
-    repo,
-    report,
-    restore,
-    restore_point,
-    scrub,
-    seed,
-    verify,
-    wal,
-    wal_command,
-)
+from . import wal_command
 from .door import Answer, Door
 from .progress_bar import Bar, JsonLines, Told, json_line, write
+from .rooms import rooms
 from .words import clean
 
 # Not the parser's own: its options are shared with every verb's parser, which would put the default back over what
@@ -63,7 +44,7 @@ def main(argv: Optional[Sequence[str]] = None) -> int:
     as_json = _wants_json(arguments)
     try:
         with _stopped_by_signals(received):
-            args = _parser().parse_args(arguments, argparse.Namespace(**_DEFAULTS))
+            args = _parser(arguments).parse_args(arguments, argparse.Namespace(**_DEFAULTS))
             as_json = args.output == "json"
             progress = _progress(args)
             try:
@@ -85,7 +66,7 @@ class _Parser(argparse.ArgumentParser):
         raise BadInput(f"{message[:1].upper()}{message[1:]}.", hint=f"See {self.prog} --help.")
 
 
-def _parser() -> argparse.ArgumentParser:
+def _parser(arguments: Sequence[str]) -> argparse.ArgumentParser:
     common = argparse.ArgumentParser(add_help=False, argument_default=argparse.SUPPRESS)
     group = common.add_argument_group("options of every verb")
     group.add_argument("--cluster", metavar="NAME", help="default: $DBOPS_CLUSTER, the only one configured, or main")
@@ -96,26 +77,7 @@ def _parser() -> argparse.ArgumentParser:
     parser = _Parser(prog="dbops", description="Backups of PostgreSQL, and getting them back.", parents=[common])
     parser.add_argument("--version", action="version", version=f"dbops {__version__}")
     verbs = parser.add_subparsers(title="verbs", metavar="VERB", required=True, parser_class=_Parser)
-    for room in (
-        backup,
-        info,
-        expire,
-        repo,
-        restore,
-        verify,
-        scrub,
-        check,
-        metrics,
-        exporter,
-        canary,
-        report,
-        restore_point,
-        adopt,
-        wal,
-        migrate,
-        seed,
-        config,
-    ):
+    for room in rooms(arguments):
         room.add(verbs, common)
     return parser
 

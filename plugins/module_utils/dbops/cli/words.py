@@ -34,14 +34,15 @@ def clean(content: Any, *, lines: bool = False) -> str:
 
 def table(headings: Sequence[str], rows: Sequence[Sequence[str]], *, right: Sequence[str] = ()) -> str:
     """Columns as wide as they need to be; the last one runs free. Every cell is cleaned."""
-    cells = [list(headings), *([clean(cell) for cell in row] for row in rows)]
+    columns = []
     for place, heading in enumerate(headings):
-        widths = [width(row[place]) for row in cells]
-        widest = max(widths)
-        for row, taken in zip(cells, widths):
-            gap = " " * (widest - taken)
-            row[place] = gap + row[place] if heading in right else row[place] + gap
-    return "\n".join("  ".join(row).rstrip() for row in cells)
+        cells = [heading, *(clean(row[place]) for row in rows)]
+        widest = max(map(width, cells))
+        if heading in right:
+            columns.append([" " * (widest - width(cell)) + cell for cell in cells])
+        else:
+            columns.append([cell + " " * (widest - width(cell)) for cell in cells])
+    return "\n".join("  ".join(row).rstrip() for row in zip(*columns))
 
 
 def width(text: str) -> int:

@@ -11,7 +11,6 @@ from typing import Any, Optional
 
 from ..errors import DbopsError
 from ..notify.due import Problem, Report
-from ..notify.tell import tell, test
 from ..pg.osuser import cluster_identity
 from ..settings import Settings
 from .checks import judge
@@ -32,6 +31,8 @@ def check(
     findings = judge(facts)
     result = as_dict(facts, findings)
     if notify:
+        from ..notify.tell import tell  # mail and HTTP take as long to load as a small repository to check
+
         _make_state_directory(settings)
         outcome = tell(settings, report(facts, findings))
         result["notifications"] = outcome.describe()
@@ -41,6 +42,8 @@ def check(
 
 def tested(settings: Settings) -> dict[str, Any]:
     """A test message through every channel, instead of a check."""
+    from ..notify.tell import test
+
     _make_state_directory(settings)
     outcome = test(settings)
     sent = sum(item.result == "sent" for item in outcome.deliveries)

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import shutil
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from datetime import datetime, timezone
 from typing import Any, Optional
 
@@ -17,7 +17,7 @@ from ..progress import Silent
 from ..repo import layout
 from ..repo.coverage import Window, window_of
 from ..repo.info import Chains
-from ..repo.proofs import read_proofs
+from ..repo.proofs import dated
 from ..repo.record import BackupRecord, from_iso
 from ..repo.repository import Catalog
 from ..repo.repository import Repository as Opened
@@ -65,9 +65,9 @@ def _repository(settings: Settings, item: RepositorySettings, seen: Seen, *, dee
     begun = time.monotonic()
     try:
         opened = Opened(item, settings.cluster, encryption=settings.encryption, cache=settings.state_path)
-        catalog = opened.catalog()
+        proofs = list(opened.proofs())
+        catalog = opened.catalog(proofs)
         sizes = {found.key: found.size_bytes for found in opened.store.list(layout.backups(settings.cluster))}
-        proofs = read_proofs(opened)
         free = opened.store.free_bytes()
     except DbopsError as error:
         ok = None if isinstance(error, MissingLibrary) else False  # a host that cannot ask knows nothing of it
@@ -81,7 +81,7 @@ def _repository(settings: Settings, item: RepositorySettings, seen: Seen, *, dee
         name=item.name,
         required=item.required,
         probes=tuple(probes),
-        backups=tuple(_backups(catalog, sizes, proofs, settings.cluster)),
+        backups=tuple(_backups(catalog, sizes, dated(proofs), settings.cluster)),
         unreadable=tuple(sorted(catalog.unreadable.items())),
         unfinished=catalog.unfinished,
         free_bytes=free,
@@ -92,9 +92,8 @@ def _repository(settings: Settings, item: RepositorySettings, seen: Seen, *, dee
 
 
 def _backups(
-    catalog: Catalog, sizes: dict[str, int], proofs: Iterable[dict[str, Any]], cluster: str
+    catalog: Catalog, sizes: dict[str, int], proofs: Sequence[dict[str, Any]], cluster: str
 ) -> Iterable[Backup]:
-    proofs = list(proofs)
     chains = Chains(catalog)
     newest = {proof["label"]: proof for proof in proofs}
     measured = {proof["label"]: proof["rpo"]["seconds"] for proof in proofs if proof.get("rpo")}

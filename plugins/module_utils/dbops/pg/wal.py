@@ -8,14 +8,15 @@ import re
 from ..errors import BadInput
 
 DEFAULT_SEGMENT_SIZE = 16 << 20
+_LSN = re.compile(r"([0-9A-Fa-f]{1,8})/([0-9A-Fa-f]{1,8})")
 
 
 def lsn_to_int(text: str) -> int:
     """`16/B374D848` as its byte position."""
-    match = re.fullmatch(r"([0-9A-Fa-f]{1,8})/([0-9A-Fa-f]{1,8})", text)
+    match = _LSN.fullmatch(text)
     if match is None:
         raise BadInput(f"{text!r} is not an LSN.", hint="Write it as PostgreSQL does: 16/B374D848.")
-    return (int(match.group(1), 16) << 32) | int(match.group(2), 16)
+    return (int(match[1], 16) << 32) | int(match[2], 16)
 
 
 def int_to_lsn(position: int) -> str:

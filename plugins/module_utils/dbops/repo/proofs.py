@@ -4,11 +4,11 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from datetime import datetime
-from typing import Any, Optional
+from typing import Any
 
-from ..errors import Corrupt, DbopsError, Refused
+from ..errors import Refused
 from ..store import AlreadyThere
 from . import layout
 from .record import from_iso
@@ -30,20 +30,19 @@ def write_proof(repository: Repository, label: str, finished: datetime, proof: M
     raise Refused(f"{label} has a hundred proofs of one second.", hint="Set this host's clock right.")
 
 
-def read_proofs(repository: Repository, label: Optional[str] = None) -> list[dict[str, Any]]:
+def read_proofs(repository: Repository, label: str = "") -> list[dict[str, Any]]:
     """Oldest first within a label, each with its `label`. What cannot be read proves nothing and is passed over."""
-    prefix = layout.proofs(repository.cluster) + (f"{label}/" if label else "")
-    found = []
-    for key, content in repository.store.read_many([item.key for item in repository.store.list(prefix)]):
-        if isinstance(content, DbopsError):
-            if isinstance(content, (Corrupt, Refused)):
-                continue
-            raise content
-        try:
-            proof = json.loads(content or b"")
-            from_iso(proof["finished"])
-        except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
-            continue
-        proof["label"] = key[len(layout.proofs(repository.cluster)) :].split("/", 1)[0]
-        found.append(proof)
-    return found
+    return dated(repository.proofs(label))
+
+
+def dated(proofs: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Those that say when they were made."""
+    return [proof for proof in proofs if _is_dated(proof)]
+
+
+def _is_dated(proof: Mapping[str, Any]) -> bool:
+    try:
+        from_iso(proof["finished"])
+    except (ValueError, KeyError, TypeError, AttributeError):
+        return False
+    return True

@@ -136,7 +136,7 @@ def to_json(record: BackupRecord) -> bytes:
 def from_json(raw: bytes, *, where: str) -> BackupRecord:
     """Refused for a newer format, Corrupt for anything that is not a record of ours, to the last bit."""
     try:
-        data = json.loads(raw)
+        data = json.loads(raw.decode("utf-8", "surrogatepass"))
         written = data["format"]
         if isinstance(written, int) and written > FORMAT:
             raise Refused(
@@ -156,7 +156,8 @@ def from_json(raw: bytes, *, where: str) -> BackupRecord:
 
 
 def _record(data: dict[str, Any]) -> BackupRecord:
-    data = {key: value for key, value in data.items() if key not in ("format", "stored_bytes", "sha256_above")}
+    for key in ("format", "stored_bytes", "sha256_above"):
+        data.pop(key, None)
     for key in ("tablespaces", "databases", "notes"):
         data[key] = tuple(data.get(key, ()))
     data["objects"] = tuple(_object(item) for item in data["objects"])

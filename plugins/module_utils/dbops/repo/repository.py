@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import contextlib
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any, Callable, Optional, Union
@@ -82,10 +82,13 @@ class Repository:
 
     # -- reading
 
-    def catalog(self) -> Catalog:
-        """Everything that is listed as a backup. A listing that fails raises: half a catalog would mislead."""
+    def catalog(self, proofs: Optional[Iterable[Mapping[str, Any]]] = None) -> Catalog:
+        """Everything that is listed as a backup. A listing that fails raises: half a catalog would mislead.
+
+        `proofs`: what `proofs()` gave, where the caller has asked already; they are not read twice then.
+        """
         held = self.held()
-        proven = self._proofs()
+        proven = _proven(self.proofs() if proofs is None else proofs)
         entries: list[Entry] = []
         unfinished: list[str] = []
         unreadable: dict[str, str] = {}
@@ -128,6 +131,15 @@ class Repository:
             if content is not None:  # else released just now
                 found[key[len(prefix) :].rsplit(".json", 1)[0]] = str(_object_of(content).get("reason", ""))
         return found
+
+    def proofs(self, label: str = "") -> Iterator[dict[str, Any]]:
+        """What can be read of them, each with its `label`; of one backup or all, the newest of each label last."""
+        prefix = layout.proofs(self.cluster)
+        keys = [item.key for item in self.store.list(prefix + (f"{label}/" if label else ""))]
+        for key, content in self.store.read_many(keys):
+            proof = {} if content is None else _object_of(content)
+            if proof:
+                yield {**proof, "label": key[len(prefix) :].split("/", 1)[0]}
 
     def stored_bytes(self, label: str) -> int:
         """What lies there under that label, whether it is listed or not."""
@@ -287,30 +299,27 @@ class Repository:
             found[keys[key]] = missing if content is None else content
         return found
 
-    def _proofs(self) -> dict[str, tuple[Optional[str], Optional[datetime]]]:
-        """Level and time of each backup's newest passed proof, by label; what cannot be read proves nothing.
-
-        A failure takes back what was proven before: the same bytes are bad now. A doubt does not.
-        """
-        prefix = layout.proofs(self.cluster)
-        newest: dict[str, tuple[Optional[str], Optional[datetime]]] = {}
-        # by key, so the newest of a label comes last
-        for key, content in self.store.read_many([item.key for item in self.store.list(prefix)]):
-            proof = {} if content is None else _object_of(content)
-            label = key[len(prefix) :].split("/", 1)[0]
-            if proof.get("verdict") == "pass":
-                with contextlib.suppress(ValueError, KeyError, TypeError, AttributeError):
-                    newest[label] = str(proof["level"]), from_iso(proof["finished"])
-            elif proof.get("verdict") == "fail":
-                newest.pop(label, None)
-        return newest
-
 
 def open_repository(settings: Settings, name: Optional[str] = None) -> Repository:
     item = settings.repository(name)
     opened = Repository(item, settings.cluster, encryption=settings.encryption, cache=settings.state_path)
     lock_new_objects(opened.store, item, settings.retention_of(item), settings.cluster)
     return opened
+
+
+def _proven(proofs: Iterable[Mapping[str, Any]]) -> dict[str, tuple[Optional[str], Optional[datetime]]]:
+    """Level and time of each backup's newest passed proof, by label; one that lacks them proves nothing.
+
+    A failure takes back what was proven before: the same bytes are bad now. A doubt does not.
+    """
+    newest: dict[str, tuple[Optional[str], Optional[datetime]]] = {}
+    for proof in proofs:
+        if proof.get("verdict") == "pass":
+            with contextlib.suppress(ValueError, KeyError, TypeError, AttributeError):
+                newest[proof["label"]] = str(proof["level"]), from_iso(proof["finished"])
+        elif proof.get("verdict") == "fail":
+            newest.pop(proof["label"], None)
+    return newest
 
 
 def _object_of(content: Union[bytes, DbopsError]) -> dict[str, Any]:

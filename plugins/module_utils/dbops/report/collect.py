@@ -21,7 +21,7 @@ from ..health.render import sentence
 from ..repo import expire
 from ..repo.coverage import Window, windows
 from ..repo.immutability import locked_until
-from ..repo.proofs import read_proofs
+from ..repo.proofs import dated
 from ..repo.record import from_iso
 from ..repo.repository import Catalog
 from ..repo.repository import Repository as Opened
@@ -71,16 +71,21 @@ def _repository(settings: Settings, item: RepositorySettings, seen: Seen, facts:
         return replace(empty, error=seen.probes[0].message if seen.probes else "It was not looked at.")
     try:
         opened = Opened(item, settings.cluster, encryption=settings.encryption, cache=settings.state_path)
-        catalog = opened.catalog()
-        return _looked_at(settings, opened, catalog, seen, facts, empty)
+        proofs = list(opened.proofs())
+        return _looked_at(settings, opened, opened.catalog(proofs), dated(proofs), seen, facts, empty)
     except DbopsError as error:
         return replace(empty, error=error.message)
 
 
 def _looked_at(
-    settings: Settings, opened: Opened, catalog: Catalog, seen: Seen, facts: Facts, empty: Repository
+    settings: Settings,
+    opened: Opened,
+    catalog: Catalog,
+    proofs: Sequence[Mapping[str, Any]],
+    seen: Seen,
+    facts: Facts,
+    empty: Repository,
 ) -> Repository:
-    proofs = read_proofs(opened)
     decided = _retention(settings, opened.name, facts.seen)
     found = windows(opened, catalog)
     told: dict[str, Ends] = {}

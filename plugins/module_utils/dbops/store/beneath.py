@@ -42,7 +42,10 @@ def content(directory: int, name: str, leaf: str) -> bytes | None:
             status = os.fstat(descriptor)
             if not stat.S_ISREG(status.st_mode):
                 raise Corrupt(f"{name}/{leaf} is not a file.", hint="See who put it there.")
-            return b"".join(iter(lambda: os.read(descriptor, status.st_size + 1), b""))
+            first = os.read(descriptor, status.st_size + 1)
+            if len(first) == status.st_size:  # the whole of it: a byte more was asked for, and did not come
+                return first
+            return first + b"".join(iter(lambda: os.read(descriptor, status.st_size + 1), b""))
         finally:
             os.close(descriptor)
     except FileNotFoundError:
@@ -136,6 +139,31 @@ def entries(directory: int) -> Iterator[tuple[str, os.stat_result]]:
             if not entry.name.startswith("."):
                 with contextlib.suppress(FileNotFoundError):  # gone between the two looks
                     yield entry.name, entry.stat(follow_symlinks=False)
+
+
+def collect(directory: int, path: str, prefix: str, found: dict[str, os.stat_result]) -> None:
+    """Files whose keys begin with the prefix, `path` being the directory's own, with a slash; no link is followed.
+
+    A name that begins with a dot is a part, a lock, a file server's .snapshot: no key does.
+    """
+    inside = path.startswith(prefix)
+    with os.scandir(directory) as listed:
+        for entry in listed:
+            if entry.name.startswith("."):
+                continue
+            key = path + entry.name
+            try:  # deleted between the two looks: it is gone, and the rest of the list is none the worse
+                if entry.is_dir(follow_symlinks=False):
+                    if inside or f"{key}/".startswith(prefix) or prefix.startswith(f"{key}/"):
+                        below = os.open(entry.name, DIRECTORY, dir_fd=directory)
+                        try:
+                            collect(below, f"{key}/", prefix, found)
+                        finally:
+                            os.close(below)
+                elif (inside or key.startswith(prefix)) and entry.is_file(follow_symlinks=False):
+                    found[key] = entry.stat(follow_symlinks=False)
+            except FileNotFoundError:
+                continue
 
 
 def stamp(status: os.stat_result) -> str:

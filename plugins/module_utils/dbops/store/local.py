@@ -121,16 +121,17 @@ class LocalStore:
         above, directory = None, -1
         try:
             for key in keys:
-                folder, leaf = os.path.split(check_key(key))
-                top, name = os.path.split(folder)
+                folder, _slash, leaf = check_key(key).rpartition("/")
+                top, _slash, name = folder.rpartition("/")
                 content: bytes | DbopsError | None
                 try:
-                    with self._root.explained(f"read {key}"):
-                        if top != above:  # one walk down for all neighbours
-                            above, directory = top, self._root.reopened(top, directory)
-                        content = beneath.content(directory, name, leaf)
+                    if top != above:  # one walk down for all neighbours
+                        above, directory = top, self._root.reopened(top, directory)
+                    content = beneath.content(directory, name, leaf)
                 except DbopsError as exc:
                     content = exc
+                except OSError as exc:
+                    content = self._root.refusal(f"read {key}", exc)
                 yield key, content
         finally:
             if directory >= 0:
@@ -145,11 +146,11 @@ class LocalStore:
 
     def list(self, prefix: str = "") -> Iterator[ObjectInfo]:
         base = prefix.rsplit("/", 1)[0] if "/" in prefix else ""
-        entries: list[ObjectInfo] = []
+        found: dict[str, os.stat_result] = {}
         with self._root.explained(f"list {prefix!r}"), self._root.existing(base) as descriptor:
             if descriptor is not None:
-                entries = list(self._walk(descriptor, f"{base}/" if base else "", prefix))
-        return iter(sorted(entries, key=lambda info: info.key))
+                beneath.collect(descriptor, f"{base}/" if base else "", prefix, found)
+        return (self._info(key, found[key], {}) for key in sorted(found))
 
     def children(self, prefix: str) -> Iterator[str]:
         names: list[str] = []
@@ -283,27 +284,6 @@ class LocalStore:
                     return os.open(f".lock-{leaf}", os.O_RDONLY | flags, dir_fd=parent)
             except (FileNotFoundError, PermissionError):
                 return None
-
-    def _walk(self, directory: int, path: str, prefix: str) -> Iterator[ObjectInfo]:
-        with os.scandir(directory) as entries:
-            for entry in entries:
-                key = path + entry.name
-                # deleted between the two looks: it is gone, and the rest of the list is none the worse
-                with contextlib.suppress(FileNotFoundError):
-                    if entry.name.startswith("."):
-                        continue  # a part, a lock, a file server's .snapshot: no key begins with a dot
-                    if entry.is_dir(follow_symlinks=False):
-                        if f"{key}/".startswith(prefix) or prefix.startswith(f"{key}/"):
-                            yield from self._below(directory, entry.name, key, prefix)
-                    elif key.startswith(prefix) and entry.is_file(follow_symlinks=False):
-                        yield self._info(key, entry.stat(follow_symlinks=False), {})
-
-    def _below(self, directory: int, name: str, key: str, prefix: str) -> Iterator[ObjectInfo]:
-        descriptor = os.open(name, beneath.DIRECTORY, dir_fd=directory)
-        try:
-            yield from self._walk(descriptor, f"{key}/", prefix)
-        finally:
-            os.close(descriptor)
 
     def _info(self, key: str, status: os.stat_result, metadata: dict[str, str]) -> ObjectInfo:
         return ObjectInfo(key, status.st_size, datetime.fromtimestamp(status.st_mtime, timezone.utc), metadata)

@@ -118,19 +118,21 @@ class Root:
         """What the file system refuses, as Unreachable or Refused, with what was tried and the next step."""
         try:
             yield
-        except DbopsError:
-            raise
         except OSError as exc:
-            if not os.path.isdir(self.path):
-                raise self.away() from exc
-            if exc.errno in (errno.ELOOP, errno.ENOTDIR):
-                raise Refused(
-                    f"Repository {self.name!r} cannot {verb}: something on the way is a symbolic link or a file.",
-                    hint=f"Only plain directories may lie below {self.path}.",
-                ) from exc
-            raise Unreachable(
-                f"Repository {self.name!r} at {self.path} cannot {verb}: {exc.strerror or exc}.", hint=_advice(exc)
-            ) from exc
+            raise self.refusal(verb, exc) from exc
+
+    def refusal(self, verb: str, exc: OSError) -> DbopsError:
+        """The same as an error to hand over."""
+        if not os.path.isdir(self.path):
+            return self.away()
+        if exc.errno in (errno.ELOOP, errno.ENOTDIR):
+            return Refused(
+                f"Repository {self.name!r} cannot {verb}: something on the way is a symbolic link or a file.",
+                hint=f"Only plain directories may lie below {self.path}.",
+            )
+        return Unreachable(
+            f"Repository {self.name!r} at {self.path} cannot {verb}: {exc.strerror or exc}.", hint=_advice(exc)
+        )
 
 
 def _advice(exc: OSError) -> str:
