@@ -19,6 +19,7 @@ from ansible_collections.dbops.postgres.plugins.module_utils.dbops.health.checks
 from ansible_collections.dbops.postgres.plugins.module_utils.dbops.health.facts import Probe, Reach
 from ansible_collections.dbops.postgres.plugins.module_utils.dbops.health.finding import Finding, Severity, worst
 from ansible_collections.dbops.postgres.plugins.module_utils.dbops.health.render import as_dict, nagios
+from ansible_collections.dbops.postgres.plugins.module_utils.dbops.health.since import window_policy_since
 from ansible_collections.dbops.postgres.plugins.module_utils.dbops.settings import from_mapping
 from ansible_collections.dbops.postgres.plugins.module_utils.dbops.settings_canary import CanarySettings
 from tests.support.health import HOUR, NOW, SEGMENT, backup, dump, facts, repository, server, wal
@@ -164,6 +165,28 @@ def test_each_state_of_the_wal(changes, check, severity):
 def test_the_window_may_be_shorter_than_wanted():
     for hours, severity in ((48, "OK"), (49, "WARNING")):
         assert found(facts(policy={"min_window": f"{hours}h"}), "window") == severity
+    for asked_for, severity in ((49, "WARNING"), (48, "OK")):  # hours ago: nobody had wanted more before
+        seen = facts(policy={"min_window": "49h"}, window_since=NOW - asked_for * HOUR)
+        assert found(seen, "window") == severity
+
+
+def test_how_long_a_window_has_been_asked_for_outlives_a_run_and_begins_anew_with_the_length(tmp_path):
+    def settings(window):
+        section = {"health": {"min_window": window}} if window else {}
+        return from_mapping({"cluster": "main", "host": {"state_path": str(tmp_path / "state")}, **section})
+
+    assert window_policy_since(settings(None), NOW) is None
+    assert window_policy_since(settings("7d"), NOW) == NOW
+    assert window_policy_since(settings("7d"), NOW + 9 * HOUR) == NOW
+    assert window_policy_since(settings("14d"), NOW + 9 * HOUR) == NOW + 9 * HOUR
+    assert window_policy_since(settings("14d"), NOW - 9 * HOUR) == NOW - 9 * HOUR  # the clock had gone wrong
+    (tmp_path / "state" / "window-policy.json").write_text("{")
+    assert window_policy_since(settings("14d"), NOW) == NOW
+    (tmp_path / "blocked").write_text("")
+    blocked = from_mapping(
+        {"cluster": "main", "host": {"state_path": str(tmp_path / "blocked")}, "health": {"min_window": "7d"}}
+    )
+    assert window_policy_since(blocked, NOW) is None  # and then no alarm is held back
 
 
 @pytest.mark.parametrize(

@@ -225,7 +225,15 @@ def _window(facts: Facts, name: str, wal: Wal) -> Iterator[Finding]:
     if older:
         message += ", and some before"
     measure = Measure(f"{name} window", int(length), "s", warning=None if limit is None else f"{limit}:")
-    if limit is not None and length < limit:
+    young = (
+        facts.window_since is not None
+        and limit is not None
+        and (facts.seen - facts.window_since).total_seconds() < limit
+    )
+    if limit is not None and length < limit and young:
+        message += f"; {facts.policy.min_window} have been wanted since {facts.window_since:%Y-%m-%dT%H:%M:%SZ} only."
+        yield Finding("window", name, OK, message, measure=measure)
+    elif limit is not None and length < limit:
         hint = "Keep backups longer (retention.keep_within), or wait if archiving is young."
         yield Finding("window", name, WARNING, f"{message}; {facts.policy.min_window} are wanted.", hint, measure)
     else:

@@ -134,6 +134,7 @@ class Facts:
     agent_version: Optional[str]
     tool_version: str
     canary: CanarySettings = field(default_factory=CanarySettings)
+    window_since: Optional[datetime] = None  # since when so long a window has been asked for, as far as is known
     attempts: tuple[Attempt, ...] = ()  # the last one of each method, on this host
     # deliveries so far, by channel and result (sent, failed)
     notifications: Mapping[tuple[str, str], int] = field(default_factory=dict)

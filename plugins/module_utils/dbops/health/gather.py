@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Looking once at everything the checks need. Nothing is changed, and what cannot be seen becomes a fact of its own."""
+"""Looking once at everything the checks need. Nothing of it changes; what cannot be seen becomes a fact of its own."""
 
 from __future__ import annotations
 
@@ -25,6 +25,7 @@ from ..restore.validate import validate
 from ..settings import RepositorySettings, Settings
 from .facts import Backup, Facts, Probe, Reach, Repository, Wal
 from .server import Seen, look
+from .since import window_policy_since
 
 _SMALL = 8 << 20  # a probe reads no more than this
 
@@ -45,6 +46,7 @@ def gather(settings: Settings, *, deep: bool = False, now: Optional[datetime] = 
         agent_version=installed.version(),
         tool_version=__version__,
         canary=settings.canary,
+        window_since=window_policy_since(settings, moment),
         attempts=tuple(filter(None, (last(settings, method) for method in _methods(settings)))),
         notifications=_notifications(settings),
     )

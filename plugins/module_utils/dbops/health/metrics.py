@@ -113,7 +113,10 @@ def _policy(facts: Facts, repository: Repository) -> Iterator[Sample]:
         return
     yield Sample("dbops_policy_archiving_info", (facts.cluster, repository.name), 1)
     if policy.min_window_s is not None:
-        yield Sample("dbops_policy_min_window_seconds", (facts.cluster, repository.name), policy.min_window_s)
+        place = (facts.cluster, repository.name)
+        yield Sample("dbops_policy_min_window_seconds", place, policy.min_window_s)
+        if facts.window_since is not None:
+            yield Sample("dbops_policy_since_timestamp_seconds", place, _stamp(facts.window_since))
 
 
 def _probes(facts: Facts, repository: Repository) -> Iterator[Sample]:

@@ -27,6 +27,7 @@ _FAMILIES = (
     Family("dbops_policy_min_size_bytes", "gauge", K, "The least healthy stored size of a backup."),
     Family("dbops_policy_min_backups", "gauge", K, "The least healthy number of valid backups."),
     Family("dbops_policy_min_window_seconds", "gauge", R, "How far back recovery must reach."),
+    Family("dbops_policy_since_timestamp_seconds", "gauge", R, "Since when so long a window has been asked for."),
     Family("dbops_policy_max_unproven_seconds", "gauge", K, "The longest healthy time since a verification passed."),
     Family("dbops_policy_archiving_info", "gauge", R, "1 where WAL must be archived."),
     Family("dbops_slo_rpo_target_seconds", "gauge", ("cluster",), "The greatest healthy age of an unarchived commit."),
