@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 from ..errors import Corrupt, NotFound, Unreachable
 
-_FIELDS = struct.Struct("<QI36xI")  # system identifier, pg_control's version; at 48 the checkpoint's timeline
+_FIELDS = struct.Struct("<QI28xQI")  # system identifier, format; at 40 the checkpoint's redo and timeline
 _VERSIONS = range(1300, 1900)
 
 
@@ -20,6 +20,7 @@ _VERSIONS = range(1300, 1900)
 class ControlFile:
     system_identifier: str
     timeline: int  # of the last checkpoint: a promotion that has just happened is not in it yet
+    redo: int  # where replay begins, as a byte position, unless a backup_label says otherwise
 
 
 def control_file(data_directory: str) -> ControlFile:
@@ -35,9 +36,9 @@ def control_file(data_directory: str) -> ControlFile:
         raise Unreachable(f"Cannot read {path}: {exc.strerror}.", hint="Run as the cluster's OS user.") from exc
     if len(head) < _FIELDS.size:
         raise Corrupt(f"{path} is cut off.", hint="Restore the cluster; pg_resetwal loses data.")
-    system, version, timeline = _FIELDS.unpack(head)
+    system, version, redo, timeline = _FIELDS.unpack(head)
     if version not in _VERSIONS or not system or not timeline:
         raise Corrupt(
             f"{path} has the unknown format {version}.", hint="PostgreSQL 14 to 18 on a little-endian host are known."
         )
-    return ControlFile(str(system), timeline)
+    return ControlFile(str(system), timeline, redo)

@@ -116,8 +116,9 @@ def _handed_over(spool: Spool, name: WalName, to: str) -> bool:
 
 def _begin_ahead(spool: Spool, cluster: Cluster, launcher: Launcher) -> bool:
     """Recovery asks for histories before anything else: time for the worker to start, and to fetch the first."""
-    with contextlib.suppress(OSError):
-        if not spool.get.has_worker() and want_from_start(spool, cluster):
+    with contextlib.suppress(OSError, DbopsError):
+        if not spool.get.has_worker():
+            want_from_start(spool, cluster)
             launcher.get_worker(cluster)
             return True
     return False

@@ -17,6 +17,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Callable, Optional
 
 from ..errors import BadInput, DbopsError
+from ..pg.controlfile import control_file
 from ..pg.wal import DEFAULT_SEGMENT_SIZE, segment_name
 from ..pg.walfile import Kind, WalName, wal_name
 from ..settings import Settings
@@ -58,17 +59,19 @@ def want(spool: Spool, name: str, segment_size: int) -> None:
     write(os.path.join(spool.get.path, "want"), f"{name} {segment_size}")
 
 
-def want_from_start(spool: Spool, cluster: Cluster) -> bool:
-    """Tell it where replay will begin, before anything was asked for; False when no backup_label says so."""
-    try:
+def want_from_start(spool: Spool, cluster: Cluster) -> None:
+    """Tell it where replay will begin, before anything was asked for. A wrong guess costs one look for nothing."""
+    text = ""
+    with contextlib.suppress(OSError):
         with open(os.path.join(cluster.data_directory, "backup_label"), encoding="ascii", errors="replace") as stream:
-            found = _START.search(stream.read(4096))
-    except OSError:
-        return False
-    if found is None:
-        return False
-    write(os.path.join(spool.get.path, "want"), f"{found.group(1)} {_UNKNOWN_SIZE}")
-    return True
+            text = stream.read(4096)
+    found = _START.search(text)
+    if found:
+        first = found.group(1)
+    else:
+        control = control_file(cluster.data_directory)
+        first = segment_name(control.timeline, control.redo, DEFAULT_SEGMENT_SIZE)
+    write(os.path.join(spool.get.path, "want"), f"{first} {_UNKNOWN_SIZE}")
 
 
 def await_first(spool: Spool, limit_s: float = 1.0) -> None:
