@@ -10,6 +10,7 @@ from ansible_collections.dbops.postgres.plugins.module_utils.dbops.report.model 
     SCHEMA,
     Backup,
     Cluster,
+    Cost,
     Finding,
     Point,
     Reach,
@@ -121,6 +122,7 @@ def repository(**changes: Any) -> Repository:
         "backup_bytes": 250 << 20,
         "free_bytes": 50 << 30,
         "total_bytes": 100 << 30,
+        "cost": Cost(3.456, "USD", "list prices of 2025, built in"),
     }
     return Repository(**{**facts, **changes})
 

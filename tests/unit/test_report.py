@@ -245,6 +245,18 @@ def test_a_repository_that_is_away_is_told_and_breaks_nothing():
     assert "could not be read" in text
 
 
+def test_what_storing_costs_and_how_much_may_be_lost_are_on_the_page():
+    made = cluster("main", repository())
+    shown = page(report(made))
+    assert "A month costs about3.46 USDlist prices of 2025, built in" in Page(shown).text
+    assert shown.count('class="allowed"') == 1  # ten minutes of a week: drawn, and not explained to who cannot see it
+    assert "may be on the server alone (RPO)" not in Page(shown).text
+    wide = tuple(replace(item, wanted_s=3600.0) if item.name == "rpo" else item for item in made.targets)
+    told = Page(page(report(cluster("main", repository(cost=None), targets=wide)))).text
+    assert "may be on the server alone (RPO)" in told
+    assert "A month costs" not in told
+
+
 # -- the other forms
 
 

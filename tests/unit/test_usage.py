@@ -31,6 +31,8 @@ from ansible_collections.dbops.postgres.plugins.module_utils.dbops.repo.usage im
     usage,
     writes,
 )
+from ansible_collections.dbops.postgres.plugins.module_utils.dbops.report.collect import collect
+from ansible_collections.dbops.postgres.plugins.module_utils.dbops.report.model import Cost
 from ansible_collections.dbops.postgres.plugins.module_utils.dbops.schema import build
 from ansible_collections.dbops.postgres.plugins.module_utils.dbops.settings import (
     RepositorySettings,
@@ -226,6 +228,9 @@ def test_the_command_tells_all_of_it_with_the_operators_own_prices(
     said = capsys.readouterr().out
     assert all(label in said for label in labels)
     assert "EUR (storage" in said
+    (shown,) = collect(settings).clusters[0].repositories  # the report's, by the built-in prices
+    (told,) = usage(settings, prices.load(None))["repositories"]
+    assert shown.cost == Cost(told["cost_month"]["total"], "USD", "list prices of 2025, built in")
     assert str(table) in said
     assert main(["repo", "cool", "--config", str(file)]) == 0
     assert "dbops repo cool --apply" in capsys.readouterr().out

@@ -18,7 +18,7 @@ from ..health.facts import Repository as Seen
 from ..health.finding import Finding as SeenFinding
 from ..health.finding import ordered, worst
 from ..health.render import sentence
-from ..repo import expire
+from ..repo import expire, prices
 from ..repo.coverage import Window, windows
 from ..repo.immutability import locked_until
 from ..repo.proofs import dated
@@ -26,9 +26,24 @@ from ..repo.record import from_iso
 from ..repo.repository import Catalog
 from ..repo.repository import Repository as Opened
 from ..repo.restore_points import read_points
+from ..repo.usage import usage
 from ..restore.window_ends import ends_of
 from ..settings import RepositorySettings, Settings
-from .model import SCHEMA, Backup, Cluster, Finding, Point, Rates, Reach, Report, Repository, Span, Tail, Verification
+from .model import (
+    SCHEMA,
+    Backup,
+    Cluster,
+    Cost,
+    Finding,
+    Point,
+    Rates,
+    Reach,
+    Report,
+    Repository,
+    Span,
+    Tail,
+    Verification,
+)
 from .reach import Ends, Place, reaches, spans
 from .targets import targets
 
@@ -123,7 +138,18 @@ def _looked_at(
         free_bytes=seen.free_bytes,
         total_bytes=seen.total_bytes,
         unreadable=tuple(f"{label}: {why}" for label, why in seen.unreadable),
+        cost=_cost(settings, opened, facts.seen),
     )
+
+
+def _cost(settings: Settings, opened: Opened, now: datetime) -> Optional[Cost]:
+    """What `dbops repo usage` says. A directory has no price: its segments need not all be listed for one."""
+    if opened.settings.type == "local":
+        return None
+    table = prices.load(None)
+    (found,) = usage(settings, table, repository=opened.name, now=now)["repositories"]
+    month = found["cost_month"]
+    return Cost(month["total"], table.currency, table.source) if month else None
 
 
 def _tail(facts: Facts, wal: Optional[Wal]) -> Optional[Tail]:

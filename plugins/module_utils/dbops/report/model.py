@@ -141,6 +141,15 @@ class Rates:
 
 
 @dataclass(frozen=True)
+class Cost:
+    """Thirty days of what lies there and of as many requests as lately, by that table of prices: no bill."""
+
+    month: float
+    currency: str
+    prices: str
+
+
+@dataclass(frozen=True)
 class Repository:
     """`error` says why nothing is known about it; then all the rest is empty."""
 
@@ -164,6 +173,7 @@ class Repository:
     free_bytes: Optional[int] = None
     total_bytes: Optional[int] = None
     unreadable: tuple[str, ...] = ()
+    cost: Optional[Cost] = None  # None for a directory, or where a class has no price
     left_out: int = 0  # backups that are not listed here, older than those that are
 
 

@@ -23,6 +23,7 @@ _BAR_HEIGHT = 14
 _LANE = 130
 _AXIS = 26
 _WORD_FITS = 4  # percent of the width
+_VISIBLE = 0.002  # of the width, some two pixels
 
 
 def window_picture(cluster: Cluster, *, prefix: str) -> Markup:
@@ -36,7 +37,7 @@ def window_picture(cluster: Cluster, *, prefix: str) -> Markup:
     label = f"Recovery window of {cluster.name} from {minute(axis.start)} to {minute(axis.end)} UTC"
     return tag(
         "svg",
-        _shades(cluster, axis, height),
+        list(_shades(cluster, axis, height)),
         _grid(axis, height),
         lanes,
         _now(axis, cluster.seen, height),
@@ -105,17 +106,29 @@ def _grid(axis: Axis, height: int) -> list[Markup]:
     return found
 
 
-def _shades(cluster: Cluster, axis: Axis, height: int) -> Optional[Markup]:
-    """From where on the target wants every instant."""
-    wanted = next((item.wanted_s for item in cluster.targets if item.name == "window"), None)
-    if wanted is None:
-        return None
-    start = max(axis.start, cluster.seen - timedelta(seconds=wanted)) if wanted < 3e9 else axis.start
-    return tag(
-        "rect",
-        tag("title", f"The target wants every instant of the last {duration(wanted)}"),
-        x=axis.x(start), width=axis.width(start, cluster.seen), y=4, height=height - _AXIS, class_="wanted",
-    )  # fmt: skip
+def _shades(cluster: Cluster, axis: Axis, height: int) -> Iterator[Markup]:
+    """From where on the target wants every instant, and how much of the end may be on the server alone."""
+    shades = (
+        ("window", "wanted", "The target wants every instant of the last"),
+        ("rpo", "allowed", "The target lets be on the server alone what was committed in the last"),
+    )
+    for name, kind, words in shades:
+        wanted = _wanted_s(cluster, name)
+        if wanted is not None:
+            start = max(axis.start, cluster.seen - timedelta(seconds=wanted)) if wanted < 3e9 else axis.start
+            title = tag("title", f"{words} {duration(wanted)}")
+            x, width = axis.x(start), axis.width(start, cluster.seen)
+            yield tag("rect", title, x=x, width=width, y=4, height=height - _AXIS, class_=kind)
+
+
+def _wanted_s(cluster: Cluster, name: str) -> Optional[float]:
+    return next((item.wanted_s for item in cluster.targets if item.name == name), None)
+
+
+def shows_allowed(cluster: Cluster) -> bool:
+    """Whether the RPO's shade is wide enough to be seen: of an hour in sixty days it is not."""
+    axis, wanted = axis_of(_moments(cluster), cluster.seen), _wanted_s(cluster, "rpo")
+    return wanted is not None and wanted >= _VISIBLE * (axis.end - axis.start).total_seconds()
 
 
 def _now(axis: Axis, now: datetime, height: int) -> list[Markup]:

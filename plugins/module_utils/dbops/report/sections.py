@@ -10,7 +10,7 @@ from ..progress import size
 from .charts import durations, sizes, strip
 from .markup import Content, Markup, tag
 from .model import Cluster, Finding, Repository, Target
-from .picture import shape, verdict_shape, window_picture
+from .picture import shape, shows_allowed, verdict_shape, window_picture
 from .tables import reach_table, retention_table, span_table, verification_table
 from .words import plural, span, state, when
 
@@ -144,6 +144,8 @@ def _legend(cluster: Cluster) -> Markup:
          any(backup.locked_until for backup in backups)),
         (tag("rect", x=-9, y=-7, width=18, height=14, class_="wanted"), "shaded: the target wants every instant of it",
          any(target.name == "window" and target.wanted_s is not None for target in cluster.targets)),
+        (tag("rect", x=-9, y=-7, width=18, height=14, class_="allowed"), "darker: may be on the server alone (RPO)",
+         shows_allowed(cluster)),
         (tag("line", x1=0, x2=0, y1=-8, y2=8, class_="now"), "now", True),
     ]  # fmt: skip
     items = [
@@ -200,6 +202,8 @@ def _usage(item: Repository) -> Markup:
         ("Free there", free if item.free_bytes is not None else "not said", share),
         ("Oldest listed", when(oldest), None),
     ]
+    if item.cost is not None:
+        entries.append(("A month costs about", f"{item.cost.month:.2f} {item.cost.currency}", item.cost.prices))
     cells = [
         (tag("div", tag("dt", name), tag("dd", value, tag("small", more) if more else None)))
         for name, value, more in entries

@@ -115,6 +115,7 @@ svg .tick { text-anchor: middle }
 .grid { stroke: var(--line); stroke-width: 1 }
 .rule, .floor { stroke: var(--line) }
 .wanted { fill: var(--wash) }
+.allowed { fill: var(--line) }
 .now { stroke: var(--ink); stroke-width: 1; stroke-dasharray: 2 3 }
 .span { fill: var(--accent-soft) }
 .branch { fill: none; stroke: var(--accent); stroke-width: 1.5 }
