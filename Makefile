@@ -42,7 +42,7 @@ migrate-down: setup ## Go back by N of them, 1 by default (N=all)
 	@scripts/migrate down $(or $(N),1)
 
 migrate-create: setup ## A new pair of files (NAME=add_tips)
-	@scripts/migrate create "$(NAME)"
+	@scripts/migrate create "$(or $(NAME),$(error Name it: make migrate-create NAME=add_tips))"
 
 test: setup ## Unit, property and integration tests (PYTEST_ARGS="-k restore" to choose)
 	@pytest -n 3 $(PYTEST_ARGS)

@@ -29,9 +29,9 @@ from typing import Any
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT / "scripts"))
 
-from localpg.installations import installations  # noqa: E402
-from localpg.processes import wait_until  # noqa: E402
-from localpg.server import LocalServer  # noqa: E402
+from localpg.installations import installations
+from localpg.processes import wait_until
+from localpg.server import LocalServer
 
 STANZA = "bench"
 RESIDENT = "postgres: (checkpointer|background writer|walwriter|logical replication launcher)"

@@ -27,10 +27,10 @@ ROOT = Path(__file__).resolve().parent.parent
 ENGINE = ROOT / "plugins" / "module_utils"
 sys.path[:0] = [str(ENGINE)]
 
-from dbops.codec.stream import Side  # noqa: E402
-from dbops.pg.wal import int_to_lsn, segment_name  # noqa: E402
-from dbops.repo import layout  # noqa: E402
-from dbops.repo.record import BackupRecord, StoredObject, WalRange, to_json  # noqa: E402
+from dbops.codec.stream import Side
+from dbops.pg.wal import int_to_lsn, segment_name
+from dbops.repo import layout
+from dbops.repo.record import BackupRecord, StoredObject, WalRange, to_json
 
 SEGMENT = 16 << 20
 SYSTEM = "7500000000000000001"

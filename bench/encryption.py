@@ -21,16 +21,16 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 sys.path[:0] = [str(ROOT), str(ROOT / "bench"), str(ROOT / "scripts"), str(ROOT / ".ansible" / "collections")]
 
-from backup import dbops, fill, one_round, report, say  # noqa: E402
+from backup import dbops, fill, one_round, report, say
 
-from ansible_collections.dbops.postgres.plugins.module_utils.dbops.codec.ciphers import cipher  # noqa: E402
-from ansible_collections.dbops.postgres.plugins.module_utils.dbops.codec.stream import Shape  # noqa: E402
-from ansible_collections.dbops.postgres.plugins.module_utils.dbops.pg.walfile import wal_name  # noqa: E402
-from ansible_collections.dbops.postgres.plugins.module_utils.dbops.repo.archive import pack  # noqa: E402
-from ansible_collections.dbops.postgres.plugins.module_utils.dbops.settings import from_mapping  # noqa: E402
-from localpg.installations import installations  # noqa: E402
-from localpg.server import LocalServer  # noqa: E402
-from tests.support.keys import KeyMaker, KeyPair  # noqa: E402
+from ansible_collections.dbops.postgres.plugins.module_utils.dbops.codec.ciphers import cipher
+from ansible_collections.dbops.postgres.plugins.module_utils.dbops.codec.stream import Shape
+from ansible_collections.dbops.postgres.plugins.module_utils.dbops.pg.walfile import wal_name
+from ansible_collections.dbops.postgres.plugins.module_utils.dbops.repo.archive import pack
+from ansible_collections.dbops.postgres.plugins.module_utils.dbops.settings import from_mapping
+from localpg.installations import installations
+from localpg.server import LocalServer
+from tests.support.keys import KeyMaker, KeyPair
 
 SEGMENTS = 20
 

@@ -28,13 +28,13 @@ from typing import Any
 ROOT = Path(__file__).resolve().parents[1]
 sys.path[:0] = [str(ROOT / "plugins" / "module_utils"), str(ROOT / "scripts")]
 
-from dbops.progress import Silent, Step  # noqa: E402
-from dbops.seed import profile, run  # noqa: E402
-from dbops.settings import from_mapping  # noqa: E402
+from dbops.progress import Silent, Step
+from dbops.seed import profile, run
+from dbops.settings import from_mapping
 
-from localpg.installations import installations  # noqa: E402
-from localpg.processes import working_below  # noqa: E402
-from localpg.server import SUPERUSER, LocalServer  # noqa: E402
+from localpg.installations import installations
+from localpg.processes import working_below
+from localpg.server import SUPERUSER, LocalServer
 
 EXAMPLE = ROOT / "examples" / "ridehailing"
 ANCHOR = "2026-11-20T12:00:00Z"

@@ -13,12 +13,12 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[1]
 sys.path[:0] = [str(ROOT / "plugins" / "module_utils"), str(ROOT / "scripts")]
 
-from dbops.progress import Silent  # noqa: E402
-from dbops.seed import profile, run  # noqa: E402
-from seed import ANCHOR, EXAMPLE, migrate, settings  # noqa: E402
+from dbops.progress import Silent
+from dbops.seed import profile, run
+from seed import ANCHOR, EXAMPLE, migrate, settings
 
-from localpg.installations import embedded  # noqa: E402
-from localpg.server import LocalServer  # noqa: E402
+from localpg.installations import embedded
+from localpg.server import LocalServer
 
 DAYS = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")
 WIDTH, HEIGHT = 860, 560

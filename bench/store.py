@@ -30,13 +30,13 @@ from typing import Any
 ROOT = Path(__file__).resolve().parent.parent
 sys.path[:0] = [str(ROOT / "scripts"), str(ROOT), str(ROOT / ".ansible" / "collections")]
 
-import backup  # noqa: E402  # the two neighbours
-import wal  # noqa: E402
+import backup  # the two neighbours
+import wal
 
-from localpg.installations import Installation, installations  # noqa: E402
-from localpg.server import LocalServer  # noqa: E402
-from tests.support.agent import installed  # noqa: E402
-from tests.support.clouds import (  # noqa: E402
+from localpg.installations import Installation, installations
+from localpg.server import LocalServer
+from tests.support.agent import installed
+from tests.support.clouds import (
     ACCESS_KEY,
     SECRET_KEY,
     Cloud,

@@ -29,11 +29,11 @@ ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT / "scripts"))
 sys.path.insert(0, str(ROOT / "plugins" / "module_utils"))
 
-from dbops.wal.scripts import Place, get_script, push_script  # noqa: E402
+from dbops.wal.scripts import Place, get_script, push_script
 
-from localpg.installations import Installation, installations  # noqa: E402
-from localpg.processes import working_below  # noqa: E402
-from localpg.server import LocalServer  # noqa: E402
+from localpg.installations import Installation, installations
+from localpg.processes import working_below
+from localpg.server import LocalServer
 
 STANZA = "bench"
 SEGMENT = 16 << 20

@@ -12,18 +12,18 @@ from pathlib import Path
 CHECKOUT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(CHECKOUT / "plugins" / "module_utils"))
 
-from dbops.cli.main import main  # noqa: E402  # the path comes first
+from dbops.cli.main import main  # the path comes first
 
-from demo_place import CLUSTER, EXAMPLE, DemoError, Place  # noqa: E402
-from localpg.osuser import server_user  # noqa: E402
-from localpg.server import SUPERUSER  # noqa: E402
+from demo_place import CLUSTER, EXAMPLE, DemoError, Place
+from localpg.osuser import server_user
+from localpg.server import SUPERUSER
 
 DATABASE = "ridehailing_dev"
 
 
 def run(words: list[str]) -> int:
     action, *rest = words
-    path = os.environ.get("MIGRATIONS") or str(EXAMPLE / "migrations")
+    path = os.environ.get("MIGRATIONS") or os.path.relpath(EXAMPLE / "migrations")
     where = ["--path", path]
     if action == "create":
         return main(["migrate", action, *where, *rest])

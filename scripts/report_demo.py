@@ -20,9 +20,9 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 sys.path[:0] = [str(ROOT), str(ROOT / "scripts"), str(ROOT / ".ansible" / "collections")]
 
-from tests.support.history import DAY, HOUR, Clock, History  # noqa: E402
-from tests.support.physical import flip_a_bit  # noqa: E402
-from tests.support.servers import Templates, installations, session_directory  # noqa: E402
+from tests.support.history import DAY, HOUR, Clock, History
+from tests.support.physical import flip_a_bit
+from tests.support.servers import Templates, installations, session_directory
 
 _DICE = random.Random(7)
 

@@ -3,7 +3,9 @@
 
 from __future__ import annotations
 
+import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -12,9 +14,10 @@ import pytest
 
 import demo_run
 from demo_place import DemoError, Place
-from tests.support.servers import PgServer, cluster_hashes
+from tests.support.servers import PgServer, Templates, cluster_hashes, embedded
 
-SCRIPT = Path(__file__).resolve().parents[2] / "scripts" / "demo"
+ROOT = Path(__file__).resolve().parents[2]
+SCRIPT = ROOT / "scripts" / "demo"
 
 
 def demo(place: Path, *words: str) -> subprocess.CompletedProcess[str]:
@@ -57,6 +60,24 @@ def test_a_profile_that_is_none_is_refused_before_a_server_is_asked(place: Path)
     done = demo(place, "seed", "gigantic")
     assert done.returncode == 1
     assert "There is: light, medium, heavy" in done.stderr
+
+
+def test_make_migrates_the_demos_server_up_and_down_and_makes_new_files(
+    templates: Templates, place: Path, tmp_path: Path
+) -> None:
+    server = templates.server(embedded(), place / "pg")
+    server.start()
+    (place / "vars.json").write_text(json.dumps({"dbops_port": server.port}))
+    for file in (ROOT / "examples/ridehailing/migrations").glob("00000[123]_*"):
+        shutil.copy(file, tmp_path)
+    environment = {**os.environ, "VENV": sys.prefix, "DBOPS_DEMO": str(place), "MIGRATIONS": str(tmp_path)}
+    targets = ["migrate-up", "N=2", "migrate-down", "migrate-create", "NAME=add tips"]
+    done = subprocess.run(["make", *targets], env=environment, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "Ran 2 of ridehailing_dev's migrations, from nothing to 2." in done.stdout
+    assert "Ran 2 of ridehailing_dev's migrations, from 2 to nothing." in done.stdout
+    assert (tmp_path / "000004_add_tips.down.sql").stat().st_size
+    assert server.sql("select * from schema_migrations", database="ridehailing_dev") == []
 
 
 def test_an_unknown_verb_changes_nothing(place: Path) -> None:

@@ -104,7 +104,7 @@ def status(door: Door) -> Answer:
         [
             str(item["version"]),
             item["name"],
-            "applied" if item["applied"] else "pending",
+            _state(item, found),
             (item["began"] or "")[:19],
             duration(item["duration_s"]) if item["duration_s"] is not None else "",
             item["done_by"] or "",
@@ -119,6 +119,12 @@ def status(door: Door) -> Answer:
     if found["dirty"]:
         lines.append("dirty: dbops migrate doctor says what is true")
     return Answer(data, "\n".join([*lines, clean(data["msg"])]))
+
+
+def _state(item: dict[str, Any], found: dict[str, Any]) -> str:
+    if found["dirty"] and item["version"] == found["version"]:
+        return "dirty"
+    return "applied" if item["applied"] else "pending"
 
 
 def new(door: Door) -> Answer:

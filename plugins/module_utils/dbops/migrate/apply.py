@@ -208,10 +208,10 @@ class Applier:
         if back:
             hint = (
                 f"The file was rolled back and the schema is {kept}; the state says {now}. "
-                "Next: mend the file, then dbops migrate doctor --repair, and run again."
+                "Mend the file, then dbops migrate doctor --repair, and run again."
             )
         else:
-            hint = f"The state says {now}, and part of the file may be in. Next: dbops migrate doctor shows what is."
+            hint = f"The state says {now}, and part of the file may be in. dbops migrate doctor shows what is."
         return MigrationFailed(
             f"{where}: {exc.message} (SQLSTATE {exc.sqlstate})", hint, step=step, rolled_back=True if back else None
         )

@@ -17,7 +17,7 @@ from ..progress import Step as Shown
 from ..settings import Settings
 from . import lock, state
 from .apply import Applied, Applier, Step
-from .files import UP, Migrations, load
+from .files import UP, Migration, Migrations, load
 from .history import ASSUMED, FORCED, History, as_plain, known_versions, last_seen
 from .plan import Known, Request, edited, out_of_order, pending, steps
 from .shape import Script, Shape, copies_from_client
@@ -49,22 +49,17 @@ class Look:
             "missing_down": [item.version for item in self.migrations.all if item.down is None],
             "unknown_version": self.state.version not in (NOTHING, *self.migrations.versions),
             "migrations": [
-                {
-                    "version": item.version,
-                    "name": item.name,
-                    "applied": item.version <= self.state.version and item not in late,
-                    **self._ran(item.version),
-                }
+                self._one(item, applied=item.version <= self.state.version and item not in late)
                 for item in self.migrations.all
             ],
         }
 
-    def _ran(self, version: int) -> dict[str, Any]:
-        ran = [entry for entry in self.entries if entry.version == version and entry.direction == "up"]
-        if not ran:
-            return {"began": None, "duration_s": None, "done_by": None, "outcome": None}
-        plain = as_plain(ran[-1])
-        return {name: plain[name] for name in ("began", "duration_s", "done_by", "outcome")}
+    def _one(self, item: Migration, *, applied: bool) -> dict[str, Any]:
+        """With who ran it and when, unless it was taken back since."""
+        ran = [entry for entry in self.entries if entry.version == item.version and entry.direction == "up"]
+        known = as_plain(ran[-1]) if ran and applied else {}
+        told = {name: known.get(name) for name in ("began", "duration_s", "done_by", "outcome")}
+        return {"version": item.version, "name": item.name, "applied": applied, **told}
 
 
 @dataclass
