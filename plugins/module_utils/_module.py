@@ -83,7 +83,8 @@ ENCRYPTION: dict[str, Any] = {
     },
 }
 # The engine's report formats (migrate/report.py), each with a file.
-REPORTS: dict[str, Any] = {
+FINDINGS: dict[str, Any] = {
+    "fail_on_findings": {"type": "bool", "default": True},
     "reports": {"type": "dict", "options": {form: {"type": "path"} for form in ("json", "junit", "sarif", "github")}},
 }
 COMPRESSION: dict[str, Any] = {
@@ -163,6 +164,12 @@ class DbopsModule:
             details["stderr_tail"] = error.stderr_tail
         # The cause and not the error: that one would print its message twice.
         self._module.fail_json(msg=message, exception=error.__cause__, **details)
+
+    def exit_with_findings(self, result: Mapping[str, Any], *, passed: bool) -> NoReturn:
+        """End as `fail_on_findings` wants it."""
+        if passed or not self.params["fail_on_findings"]:
+            self.exit(result)
+        self.fail_with(result, hint="Mend the files that the findings name.", error_code="migrations_failed")
 
     def fail_with(self, result: Mapping[str, Any], *, hint: str, error_code: str) -> NoReturn:
         """End badly although all was done: the answer itself is bad news, and is returned whole."""

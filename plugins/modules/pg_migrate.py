@@ -25,12 +25,6 @@ options:
         back all the way.
     type: str
     default: latest
-  path:
-    description: The directory of the migrations on the host. By default that of the settings file.
-    type: path
-  database:
-    description: The database. By default that of the settings file's section C(migrations), else O(login_db).
-    type: str
   table:
     description: The state table. By default V(schema_migrations).
     type: str
@@ -60,6 +54,8 @@ extends_documentation_fragment:
   - dbops.postgres.cluster
   - dbops.postgres.cluster.host
   - dbops.postgres.connection
+  - dbops.postgres.migrations
+  - dbops.postgres.migrations.database
 attributes:
   check_mode:
     support: full

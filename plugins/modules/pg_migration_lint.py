@@ -16,9 +16,6 @@ description:
 author:
   - The dbops.postgres contributors (!UNKNOWN)
 options:
-  path:
-    description: The directory of the migrations on the host. By default that of the settings file.
-    type: path
   engines:
     description:
       - Whose rules.
@@ -45,30 +42,12 @@ options:
     description: The major version that squawk has in mind.
     type: str
     default: '15'
-  reports:
-    description: Files on the host to write the findings to.
-    type: dict
-    suboptions:
-      json:
-        description: A list of findings.
-        type: path
-      junit:
-        description: JUnit's XML, with one test case for each file.
-        type: path
-      sarif:
-        description: SARIF 2.1.0.
-        type: path
-      github:
-        description: Annotations, as GitHub Actions reads them from a job's output.
-        type: path
-  fail_on_findings:
-    description: Whether an error among the findings fails the task.
-    type: bool
-    default: true
 extends_documentation_fragment:
   - dbops.postgres.attributes
   - dbops.postgres.attributes.action_group
   - dbops.postgres.cluster
+  - dbops.postgres.migrations
+  - dbops.postgres.migrations.findings
 attributes:
   check_mode:
     support: full
@@ -143,7 +122,7 @@ error_code:
   sample: migrations_failed
 """
 
-from ..module_utils._module import REPORTS, DbopsModule
+from ..module_utils._module import FINDINGS, DbopsModule
 from ..module_utils.dbops.migrate import lint, report
 
 SPEC = {
@@ -154,12 +133,11 @@ SPEC = {
     "baseline": {"type": "path"},
     "severities": {"type": "dict", "default": {}},
     "postgres": {"type": "str", "default": "15"},
-    "fail_on_findings": {"type": "bool", "default": True},
 }
 
 
 def main() -> None:
-    module = DbopsModule({**SPEC, **REPORTS})
+    module = DbopsModule({**SPEC, **FINDINGS})
     params = module.params
     with module.session(migrations=module.given("path")) as (settings, _progress):
         request = lint.Request(
@@ -172,9 +150,7 @@ def main() -> None:
         if not module.check_mode:
             paths, where = module.reports(), found["directory"]
             report.save(found["findings"], paths, directory=where, suite="migration lint", cases=found["files"])
-    if found["passed"] or not params["fail_on_findings"]:
-        module.exit(result)
-    module.fail_with(result, hint="Mend the files that the findings name.", error_code="migrations_failed")
+    module.exit_with_findings(result, passed=found["passed"])
 
 
 if __name__ == "__main__":

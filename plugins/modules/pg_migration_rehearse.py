@@ -18,12 +18,6 @@ description:
 author:
   - The dbops.postgres contributors (!UNKNOWN)
 options:
-  path:
-    description: The directory of the migrations on the host. By default that of the settings file.
-    type: path
-  database:
-    description: The database. By default that of the settings file's section C(migrations), else C(login_db).
-    type: str
   backup:
     description: A physical backup's label. By default the newest one that a restore has proven.
     type: str
@@ -36,12 +30,6 @@ options:
   scratch_path:
     description: The directory to restore below. It needs as much room as the database, and what the files write.
     type: path
-  max_seconds:
-    description: A budget for one file, in seconds.
-    type: float
-  max_exclusive:
-    description: A budget for one file's ACCESS EXCLUSIVE locks on tables that were there before, in seconds.
-    type: float
   rollback:
     description: Whether to go back again, and to compare.
     type: bool
@@ -50,32 +38,16 @@ options:
     description: Whether to compare all values before and after, too, which reads all data twice.
     type: bool
     default: false
-  reports:
-    description: Files on the host to write the findings to.
-    type: dict
-    suboptions:
-      json:
-        description: A list of findings.
-        type: path
-      junit:
-        description: JUnit's XML, with one test case for each file.
-        type: path
-      sarif:
-        description: SARIF 2.1.0.
-        type: path
-      github:
-        description: Annotations, as GitHub Actions reads them from a job's output.
-        type: path
-  fail_on_findings:
-    description: Whether an error among the findings fails the task.
-    type: bool
-    default: true
 extends_documentation_fragment:
   - dbops.postgres.attributes
   - dbops.postgres.attributes.action_group
   - dbops.postgres.cluster
   - dbops.postgres.cluster.host
   - dbops.postgres.cluster.encryption
+  - dbops.postgres.migrations
+  - dbops.postgres.migrations.database
+  - dbops.postgres.migrations.budgets
+  - dbops.postgres.migrations.findings
 attributes:
   check_mode:
     support: full
@@ -212,7 +184,7 @@ error_code:
   sample: migrations_failed
 """
 
-from ..module_utils._module import ENCRYPTION, HOST, REPORTS, DbopsModule
+from ..module_utils._module import ENCRYPTION, FINDINGS, HOST, DbopsModule
 from ..module_utils.dbops.migrate import report
 from ..module_utils.dbops.migrate.finding import Budgets
 from ..module_utils.dbops.rehearsal.run import Request, rehearse
@@ -227,12 +199,11 @@ SPEC = {
     "max_exclusive": {"type": "float"},
     "rollback": {"type": "bool", "default": True},
     "rows": {"type": "bool", "default": False},
-    "fail_on_findings": {"type": "bool", "default": True},
 }
 
 
 def main() -> None:
-    module = DbopsModule({**SPEC, **REPORTS, **HOST, **ENCRYPTION})
+    module = DbopsModule({**SPEC, **FINDINGS, **HOST, **ENCRYPTION})
     params = module.params
     with module.session(migrations=module.given("path", "database")) as (settings, progress):
         names = ("backup", "target", "repository", "scratch_path", "rollback", "rows")
@@ -245,9 +216,7 @@ def main() -> None:
             cases, paths = [str(item["version"]) for item in found["files"]], module.reports()
             suite = "rehearsal on a backup"
             report.save(found["findings"], paths, directory=found["directory"], suite=suite, cases=cases)
-    if found is None or found["passed"] or not params["fail_on_findings"]:
-        module.exit(result)
-    module.fail_with(result, hint="Mend the files that the findings name.", error_code="migrations_failed")
+    module.exit_with_findings(result, passed=found is None or found["passed"])
 
 
 if __name__ == "__main__":

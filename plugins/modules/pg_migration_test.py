@@ -18,9 +18,6 @@ description:
 author:
   - The dbops.postgres contributors (!UNKNOWN)
 options:
-  path:
-    description: The directory of the migrations on the host. By default that of the settings file.
-    type: path
   data:
     description: A directory of files C(NNNNNN_name.sql) on the host, with rows to add after the up of that version.
     type: path
@@ -34,12 +31,6 @@ options:
   since:
     description: Go down and up again at the versions whose files differ from this commit.
     type: str
-  max_seconds:
-    description: A budget for one file, in seconds.
-    type: float
-  max_exclusive:
-    description: A budget for one file's ACCESS EXCLUSIVE locks on tables that were there before, in seconds.
-    type: float
   on_server:
     description:
       - Whether to work in databases of its own on the configured server, which needs the right to create them.
@@ -50,32 +41,15 @@ options:
     description: Whether to drop the databases that killed rehearsals left on that server first.
     type: bool
     default: false
-  reports:
-    description: Files on the host to write the findings to.
-    type: dict
-    suboptions:
-      json:
-        description: A list of findings.
-        type: path
-      junit:
-        description: JUnit's XML, with one test case for each version.
-        type: path
-      sarif:
-        description: SARIF 2.1.0.
-        type: path
-      github:
-        description: Annotations, as GitHub Actions reads them from a job's output.
-        type: path
-  fail_on_findings:
-    description: Whether an error among the findings fails the task.
-    type: bool
-    default: true
 extends_documentation_fragment:
   - dbops.postgres.attributes
   - dbops.postgres.attributes.action_group
   - dbops.postgres.cluster
   - dbops.postgres.cluster.host
   - dbops.postgres.connection
+  - dbops.postgres.migrations
+  - dbops.postgres.migrations.budgets
+  - dbops.postgres.migrations.findings
 attributes:
   check_mode:
     support: full
@@ -169,7 +143,7 @@ error_code:
   sample: migrations_failed
 """
 
-from ..module_utils._module import CONNECTION, HOST, REPORTS, DbopsModule
+from ..module_utils._module import CONNECTION, FINDINGS, HOST, DbopsModule
 from ..module_utils.dbops.migrate import rehearse, report
 from ..module_utils.dbops.migrate.finding import Budgets
 
@@ -183,12 +157,11 @@ SPEC = {
     "max_exclusive": {"type": "float"},
     "on_server": {"type": "bool", "default": False},
     "clean": {"type": "bool", "default": False},
-    "fail_on_findings": {"type": "bool", "default": True},
 }
 
 
 def main() -> None:
-    module = DbopsModule({**SPEC, **REPORTS, **CONNECTION, **HOST})
+    module = DbopsModule({**SPEC, **FINDINGS, **CONNECTION, **HOST})
     params = module.params
     with module.session(migrations=module.given("path")) as (settings, progress):
         request = rehearse.Request(
@@ -204,9 +177,7 @@ def main() -> None:
             cases = [str(item["version"]) for item in found["versions"]]
             paths, where = module.reports(), found["directory"]
             report.save(found["findings"], paths, directory=where, suite="rehearsal", cases=cases)
-    if found["passed"] or not params["fail_on_findings"]:
-        module.exit(result)
-    module.fail_with(result, hint="Mend the files that the findings name.", error_code="migrations_failed")
+    module.exit_with_findings(result, passed=found["passed"])
 
 
 if __name__ == "__main__":

@@ -701,16 +701,16 @@ def main() -> None:
     )
     with module.session() as (settings, progress):
         _refuse_contradictions(module)
+        difference: tuple[Any, Any] = (None, None)
         if module.params["method"] == "logical":
-            result, before, after = _logical(module, settings, progress)
+            result, difference = _logical(module, settings, progress)
         elif module.params["validate_only"]:
             result = validate(settings, progress=progress, **module.given("repository", *WHICH))
-            before = after = None
         else:
-            result, before, after = _physical(module, settings, progress)
+            result, difference = _physical(module, settings, progress)
     if module.params["plan"] and not module.check_mode:
-        result, before, after = {**result, "changed": False}, None, None  # nothing was changed, and nothing will be
-    module.exit(result, before=before, after=after)
+        result, difference = {**result, "changed": False}, (None, None)  # nothing was changed, and nothing will be
+    module.exit(result, before=difference[0], after=difference[1])
 
 
 def _refuse_contradictions(module: DbopsModule) -> None:
@@ -722,23 +722,14 @@ def _refuse_contradictions(module: DbopsModule) -> None:
         )
 
 
-def _physical(module: DbopsModule, settings: Settings, progress: Progress) -> tuple[dict[str, Any], Any, Any]:
+def _physical(module: DbopsModule, settings: Settings, progress: Progress) -> tuple[dict[str, Any], tuple[Any, Any]]:
     if module.params["in_place"] and not module.params["plan"]:
         module.require_confirmation(f"Restoring in place moves the data of {settings.cluster} aside")
     options = module.given("repository", *WHICH, *PHYSICAL)
     options["tablespace_map"] = {str(name): str(path) for name, path in options["tablespace_map"].items()}
     plan = physical.plan(settings, physical.Request(recovery=_target(module.params["recovery"]), **options))
-    if module.check_mode or module.params["plan"]:
-        result = plan.preview()
-    else:
-        result = physical.run(plan, progress)
-    old = "the old cluster" if plan.data.occupied else None
-    after = {plan.data.path: plan.record.label}
-    if plan.recovery:
-        after["recovered to"] = str(plan.recovery.route.target)
-    if old:
-        after["moved aside"] = old
-    return result, {plan.data.path: old}, after
+    dry = module.check_mode or module.params["plan"]
+    return plan.preview() if dry else physical.run(plan, progress), plan.difference()
 
 
 def _target(recovery: Optional[dict[str, Any]]) -> Optional[Target]:
@@ -748,7 +739,7 @@ def _target(recovery: Optional[dict[str, Any]]) -> Optional[Target]:
     return parse(recovery, inclusive=recovery["inclusive"], timeline=recovery["timeline"], action=recovery["action"])
 
 
-def _logical(module: DbopsModule, settings: Settings, progress: Progress) -> tuple[dict[str, Any], Any, Any]:
+def _logical(module: DbopsModule, settings: Settings, progress: Progress) -> tuple[dict[str, Any], tuple[Any, Any]]:
     validate_only = module.params["validate_only"]
     if module.params["existing"] == "replace" and not (validate_only or module.params["plan"]):
         module.require_confirmation(f"Replacing databases of {settings.cluster} moves the old ones aside")
@@ -758,11 +749,7 @@ def _logical(module: DbopsModule, settings: Settings, progress: Progress) -> tup
     # Reading changes nothing, so a dry run does it as well.
     dry = (module.check_mode or module.params["plan"]) and not validate_only
     result = plan.preview() if dry else logical.run(plan, progress)
-    if validate_only:
-        return result, None, None
-    before = {item.target: "the old database" if item.replaces else None for item in plan.items}
-    asides = {item.aside: "the old database" for item in plan.items if item.aside}
-    return result, before, {**{item.target: plan.origin for item in plan.items}, **asides}
+    return result, (None, None) if validate_only else plan.difference()
 
 
 if __name__ == "__main__":

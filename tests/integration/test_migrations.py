@@ -79,12 +79,6 @@ class Database:
     def golang(self) -> GolangMigrate:
         return GolangMigrate(self.server, self.name, self.directory)
 
-    def copy(self) -> Database:
-        other = object.__new__(Database)
-        other.server, other.directory, other.name = self.server, self.directory, f"m{next(_numbers)}"
-        self.server.sql(f"create database {other.name} template {self.name}")
-        return other
-
 
 @pytest.fixture(scope="module")
 def shared(installation: Installation, templates: Templates, base_directory: Path) -> Iterator[PgServer]:
@@ -184,44 +178,42 @@ FAILURES = [
 def test_after_a_failure_at_any_version_the_doctor_knows_and_the_other_tool_goes_on(database):
     """Version 4 changes rows alone, so 3 and 4 are twins: there, without a history, nothing is claimed."""
     made = schemas(database)
+    database.run(UP)
     for who, how, way, version in FAILURES:
         case = (who, how, way, version)
-        victim = Database(database.server, database.directory.parent / f"f{next(_numbers)}").write(GROWTH)
         start = version - 1 if way == "up" else version
-        broken = next(victim.directory.glob(f"{version}_*.{way}.sql"))
+        if who != "ours":  # which keeps no history, and finds none
+            database.server.sql("drop schema if exists dbops_migrations cascade", database=database.name)
+        broken = next(database.directory.glob(f"{version}_*.{way}.sql"))
         good = broken.read_text()
-        break_down(victim, who, how, way, start, broken)
+        break_down(database, who, how, way, start, broken)
         broken.write_text(good)
         below = version - 1 or -1
         shown = version if way == "up" else below
-        assert victim.state() == (shown, True), case
+        assert database.state() == (shown, True), case
         true = {"up": {"fails": below, "dies after its file": version}, "down": {"fails": version}}[way].get(how, below)
         rebuild = None if who == "ours" else lambda versions: {it: made[it] for it in versions}
-        found = doctor.diagnose(victim.settings(), rebuild=rebuild)["doctor"]
+        found = doctor.diagnose(database.settings(), rebuild=rebuild)["doctor"]
         if who != "ours" and {shown, true} <= {3, 4}:
             assert (found["verdict"], found["force"]) == (doctor.COULD_NOT_VERIFY, None), case
         else:
             assert found["force"] == true, (case, found)
-            assert victim.fingerprint().sha256 == made[true].sha256, case
-        go_on(victim, who, true)
-        assert victim.state() == (len(GROWTH), False), case
-        assert victim.fingerprint().sha256 == made[len(GROWTH)].sha256, case
-        victim.server.sql(f"drop database {victim.name}")
+            assert database.fingerprint().sha256 == made[true].sha256, case
+        go_on(database, who, true)
+        assert database.state() == (len(GROWTH), False), case
+        assert database.fingerprint().sha256 == made[len(GROWTH)].sha256, case
 
 
-def break_down(victim: Database, who: str, how: str, way: str, start: int, file: Path) -> None:
+def break_down(database: Database, who: str, how: str, way: str, start: int, file: Path) -> None:
     """Bring it to `start`, and let the next step of that tool fail or die."""
-    tool = victim.golang()
     if who == "ours":
-        tool.close()
-        if start:
-            victim.run(Request("goto", version=start))
+        database.run(Request("goto", version=start) if start else DOWN)
         file.write_text("select 1/0;")
         with pytest.raises(MigrationFailed):
-            victim.run(Request(way, count=1))
+            database.run(Request(way, count=1))
         return
-    if start:
-        tool.goto(start)
+    tool = database.golang()
+    tool.goto(start) if start else tool.down(len(GROWTH))
     if how == "fails":
         file.write_text("select 1/0;")
         with pytest.raises(psycopg2.errors.DivisionByZero):
@@ -231,18 +223,18 @@ def break_down(victim: Database, who: str, how: str, way: str, start: int, file:
         tool.killed_after_the_file(way)
 
 
-def go_on(victim: Database, who: str, version: int) -> None:
+def go_on(database: Database, who: str, version: int) -> None:
     """The tool that did not fail writes the version that is right, and runs what is left."""
     if who == "ours":
-        tool = victim.golang()
+        tool = database.golang()
         with pytest.raises(Dirty):
             tool.up()
         tool.force(version)
         tool.up()
         tool.close()
     else:
-        run.force(victim.settings(), version, Silent())
-        victim.run(UP)
+        run.force(database.settings(), version, Silent())
+        database.run(UP)
 
 
 def schemas(database: Database) -> dict[int, Fingerprint]:
@@ -322,26 +314,25 @@ def test_killed_between_any_two_statements_the_doctor_names_the_true_version(dat
     database.run(Request("up", count=start))
     seen = set()
     for count in itertools.count():
-        victim = database.copy()
         deadly(count)
         try:
-            victim.run(request_)
+            database.run(request_)
             finished = True
         except Killed:
             finished = False
         deadly(-1)
         if finished:
             break
-        found = doctor.diagnose(victim.settings())
+        found = doctor.diagnose(database.settings())
         seen.add(found["doctor"]["verdict"])
-        true = found["doctor"]["force"] if victim.state()[1] else victim.state()[0]
-        assert victim.fingerprint().sha256 == expected[true], (count, found)
-        rows = victim.server.value("select count(*) from books", database=victim.name) if true >= 1 else 0
+        true = found["doctor"]["force"] if database.state()[1] else database.state()[0]
+        assert database.fingerprint().sha256 == expected[true], (count, found)
+        rows = database.server.value("select count(*) from books", database=database.name) if true >= 1 else 0
         assert rows == (5 if true >= 4 else 0), (count, found)
         if found["doctor"]["verdict"] != doctor.CLEAN:
-            assert doctor.repair(victim.settings(), Silent())["changed"]
-            assert victim.state() == (true, False)
-        victim.server.sql(f"drop database {victim.name}")
+            assert doctor.repair(database.settings(), Silent())["changed"]
+            assert database.state() == (true, False)
+        database.run(Request("goto", version=start))  # what was repaired is as good as new
     database.run(Request("goto", version=5))
     assert seen == {doctor.CLEAN, doctor.ROLLED_BACK, doctor.APPLIED_ALL}
 

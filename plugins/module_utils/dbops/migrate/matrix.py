@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """The rehearsal itself: every file up, down and up again, in every order that production may meet.
 
-straight   each up in a session of its own from empty; after each: the schema, what became of the rows, a copy
-cell N     in that copy: down N must give the schema and the rows of N-1, up N again those of N
+straight   each up in a session of its own from empty; after each: the schema, what became of the rows
+cell N     in a copy of N-1: up N, down N must give the schema and the rows of N-1, up N again the schema of N
 one run    all ups in one session (what a file SETs leaks into the next), then all downs: as empty as before
 stepwise   up, down, up of every file from empty: a fresh install and a rehearsed one must be the same
 runner     our own runner from empty; a second `up` has nothing to do
@@ -10,6 +10,8 @@ trace      statement by statement with the rows in place, up and down: locks, re
 far        from several versions with their rows: up to the end and all the way back, nothing lost
 
 "A session of its own" is one that was renewed: a connection as if it had just been made, which still knows the catalog.
+A copy, and a server process that has to learn the catalog, cost more than a cell: so cells go on from each other in
+groups, each where the one before left the database as it was, and in a new one where it did not.
 """
 
 from __future__ import annotations
@@ -37,6 +39,7 @@ from .snapshot import take
 from .state import NOTHING
 
 Work = Callable[[], None]
+_TOGETHER = 5  # versions whose cells share a copy
 
 
 @dataclass
@@ -51,10 +54,10 @@ class Matrix:
         with ThreadPoolExecutor(max_workers=max(1, self.jobs)) as pool:
             reached = pool.submit(self._straight, pool).result()
             if reached:
+                self._submit(pool, lambda: self._trace(reached))  # the longest
                 if not self.only_cells:
                     for walk in (self._one_run, self._stepwise, self._runner):
                         self._submit(pool, lambda walk=walk: walk(reached))  # type: ignore[misc]
-                self._submit(pool, lambda: self._trace(reached))
                 for start in self._far_starts(reached):
                     self._submit(pool, lambda start=start: self._far(reached, start))  # type: ignore[misc]
             for future in self._waiting:
@@ -64,47 +67,98 @@ class Matrix:
 
     def _straight(self, pool: ThreadPoolExecutor) -> list[Migration]:
         """The versions whose up works."""
-        scene, bench = self.scene, self.scene.bench
+        scene, bench, versions = self.scene, self.scene.bench, self.scene.migrations.all
         home = bench.create()
         with bench.session(home) as session:
             scene.schemas[NOTHING] = take(session)
             scene.rows[NOTHING] = Ledger()
         reached: list[Migration] = []
-        for item in scene.migrations.all:
+        for group in (versions[first : first + _TOGETHER] for first in range(0, len(versions), _TOGETHER)):
+            copy = bench.create(home) if any(self._has_cell(item) for item in group) else None
             with bench.session(home) as session:  # closed again, since it would keep the database from being copied
-                if not scene.step(session, item, UP, "straight"):
-                    return reached
-                scene.schemas[item.version] = take(session)
-                scene.look_after_up(session, item)
-            if scene.is_chosen(item.version) and scene.goes_back(item):
-                copy = bench.create(home)
-                self._submit(pool, lambda item=item, copy=copy: self._cell(item, copy))  # type: ignore[misc]
-            if item.version in scene.data:
-                with bench.session(home) as session:
-                    if not scene.add_rows(session, item.version):
-                        return reached
-                    scene.rows[item.version] = ledgers.capture(session)
-            reached.append(item)
+                worked, goes_on = self._climb(session, group)
+            reached += worked
+            if copy:
+                self._submit(pool, lambda worked=worked, copy=copy: self._cells(worked, copy))  # type: ignore[misc]
+            if not goes_on:
+                return reached
         with bench.session(home) as session:
             scene.look_at_the_end(session)
         return reached
 
-    def _cell(self, item: Migration, name: str) -> None:
-        scene, cell, below = self.scene, self.scene.cells[item.version], self.scene.migrations.before(item.version)
-        with scene.bench.session(name) as session:
-            with trace.stopwatch() as took:
-                if not scene.step(session, item, DOWN, "down"):
-                    cell.down = "failed"
-                    return
-            cell.down_s = round(took(), 3)
-            cell.down = scene.same_schema(session, below, item, DOWN, "down", "before the up")
-            cell.rows = scene.same_rows(session, scene.rows.get(below, Ledger()), item, DOWN)
+    def _climb(self, session: Connection, group: Sequence[Migration]) -> tuple[list[Migration], bool]:
+        """Those of the group whose up worked, and whether there is a way beyond them."""
+        scene = self.scene
+        worked: list[Migration] = []
+        for item in group:
             session.renew()
-            if not scene.step(session, item, UP, "again"):
-                cell.again = "failed"
-                return
-            cell.again = scene.same_schema(session, item.version, item, UP, "again", "after the first up")
-        scene.bench.drop(name)
+            if not scene.step(session, item, UP, "straight"):
+                return worked, False
+            worked.append(item)
+            scene.schemas[item.version] = take(session)
+            scene.look_after_up(session, item)
+            session.renew()
+            if item.version in scene.data:
+                if not scene.add_rows(session, item.version):
+                    return worked, False
+                scene.rows[item.version] = ledgers.capture(session)
+        return worked, True
+
+    def _has_cell(self, item: Migration) -> bool:
+        return self.scene.is_chosen(item.version) and self.scene.goes_back(item)
+
+    def _cells(self, group: Sequence[Migration], name: str) -> None:
+        """Those of a group, in a copy of what was there before its first version."""
+        bench, left = self.scene.bench, list(group)
+        while left:
+            with bench.session(name) as session:
+                left = self._cells_in_turn(session, left)
+            bench.drop(name)
+            if left:
+                name = bench.create()
+                with bench.session(name) as session:
+                    self._build(session, [it for it in self.scene.migrations.all if it.version < left[0].version])
+
+    def _cells_in_turn(self, session: Connection, group: list[Migration]) -> list[Migration]:
+        """Those that are left after one that did not leave the database as it was."""
+        scene = self.scene
+        for number, item in enumerate(group):
+            # Not the straight walk's own: what a file makes up (now, random) is another in each database.
+            before = ledgers.capture(session) if scene.data else Ledger()
+            session.renew()
+            send(session, scene.scripts[item.version, UP])
+            session.renew()
+            if self._has_cell(item) and not self._cell(session, item, before):
+                return group[number + 1 :]
+            session.renew()
+            if item.version in scene.data and not scene.add_rows(session, item.version, quiet=True):
+                return []  # has been told by the straight walk, which ended there
+        return []
+
+    def _cell(self, session: Connection, item: Migration, before: Ledger) -> bool:
+        """Whether all is as it was."""
+        scene, cell, below = self.scene, self.scene.cells[item.version], self.scene.migrations.before(item.version)
+        with trace.stopwatch() as took:
+            if not scene.step(session, item, DOWN, "down"):
+                cell.down = "failed"
+                return False
+        cell.down_s = round(took(), 3)
+        cell.down = scene.same_schema(session, below, item, DOWN, "down", "before the up")
+        cell.rows = scene.same_rows(session, before, item, DOWN)
+        session.renew()
+        if not scene.step(session, item, UP, "again"):
+            cell.again = "failed"
+            return False
+        cell.again = scene.same_schema(session, item.version, item, UP, "again", "after the first up")
+        return cell.down == cell.again == Likeness.EQUAL.value and cell.rows != "lost"
+
+    def _build(self, session: Connection, items: Sequence[Migration]) -> None:
+        """Up, with the rows of each version."""
+        for item in items:
+            session.renew()
+            send(session, self.scene.scripts[item.version, UP])
+            if item.version in self.scene.data:
+                session.send(self.scene.data[item.version])
 
     def _one_run(self, reached: Sequence[Migration]) -> None:
         """The way down is compared at its end; only where that is wrong, it is walked again to name the file."""
@@ -201,10 +255,7 @@ class Matrix:
         scene, name = self.scene, self.scene.bench.create()
         above = [item for item in reached if item.version > start]
         with scene.bench.session(name) as session:
-            for item in (it for it in reached if it.version <= start):
-                send(session, scene.scripts[item.version, UP])
-                if item.version in scene.data:
-                    session.send(scene.data[item.version])
+            self._build(session, [item for item in reached if item.version <= start])
             before = ledgers.capture(session)
             for item in above:
                 send(session, scene.scripts[item.version, UP])

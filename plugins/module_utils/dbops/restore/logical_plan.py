@@ -133,6 +133,13 @@ class RestorePlan:
     def origin(self) -> str:
         return self.record.label if self.record else str(self.request.file)
 
+    def difference(self) -> tuple[dict[str, Any], dict[str, Any]]:
+        """The databases of the wanted names, before and after."""
+        old = "the old database"
+        asides = {item.aside: old for item in self.items if item.aside}
+        before = {item.target: old if item.replaces else None for item in self.items}
+        return before, {**{item.target: self.origin for item in self.items}, **asides}
+
     def preview(self) -> dict[str, Any]:
         targets = ", ".join(item.target for item in self.items)
         verb = "read and check" if self.request.validate_only else "restore"

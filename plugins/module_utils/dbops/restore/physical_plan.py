@@ -77,6 +77,16 @@ class RestorePlan:
         major = self.record.postgres_version_num // 10000
         return self.tools or find_tools(major, self.identity, bin_dir=self.settings.host.bin_dir)
 
+    def difference(self) -> tuple[dict[str, Any], dict[str, Any]]:
+        """What lies where the data goes, before and after."""
+        old = "the old cluster" if self.data.occupied else None
+        after = {self.data.path: self.record.label}
+        if self.recovery:
+            after["recovered to"] = str(self.recovery.route.target)
+        if old:
+            after["moved aside"] = old
+        return {self.data.path: old}, after
+
     def preview(self) -> dict[str, Any]:
         return {
             "changed": True,
