@@ -357,3 +357,17 @@ def test_a_proof_that_cannot_be_read_proves_nothing(settings: Settings):
     by_label = {item["label"]: item for item in info(settings)["backups"]}
     assert (by_label[labels[0]]["verified"], by_label[labels[1]]["verified"]) == ("restored", "unverified")
     assert by_label[labels[0]]["verified_at"] == "2026-01-05T00:00:00.000Z"
+
+
+def test_a_record_that_a_list_lacks_is_asked_for_before_its_backup_counts_as_unfinished(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+):
+    backed_up(settings, START)
+    remains = backed_up(settings, START + DAY, publish=False)
+    repository = open_repository(settings)
+    assert repository.unfinished() == [remains]
+    behind = [item for item in repository.store.list() if not item.key.endswith("backup.json")]
+    monkeypatch.setattr(
+        repository.store, "list", lambda prefix="": (item for item in behind if item.key.startswith(prefix))
+    )
+    assert repository.unfinished() == [remains]

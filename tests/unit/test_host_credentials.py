@@ -104,7 +104,7 @@ def test_the_documented_rights_are_enough_for_everything_that_the_host_does(host
     repository = open_repository(host.settings)
     read_in_full(repository, [host.label, newer])
     with repository.backing_up():
-        repository.clean(repository.catalog().unfinished)
+        repository.clean(repository.unfinished())
     plan = expire.plan(host.settings)
     assert plan.delete_order == ()  # locked
     expire.apply(plan, Silent())

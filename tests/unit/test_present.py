@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import itertools
+import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -21,6 +22,7 @@ from ansible_collections.dbops.postgres.plugins.module_utils.dbops.store import 
 from ansible_collections.dbops.postgres.plugins.module_utils.dbops.store.premises import Found
 from tests.support.clouds import Cloud
 from tests.support.fault_proxy import FaultProxy
+from tests.support.playbooks import Controller, changed
 
 _numbers = itertools.count(1)
 KNOWN = st.sampled_from([None, False, True])
@@ -131,3 +133,23 @@ def test_who_may_not_see_the_bucket_s_settings_is_told_so_and_the_network_is_no_
         proxy.plan = lambda request: "503"
         with pytest.raises(Trouble, match="patience"):
             present.plan(settings_of(there), Wanted(create=True))
+
+
+def test_the_playbook_shows_then_makes_each_repository_and_tells_what_it_costs(
+    clouds: Callable[[str], Cloud], tmp_path: Path
+):
+    bucket = new(clouds("s3"))
+    settings = tmp_path / "main.json"
+    repositories = [{**bucket, "name": "far"}, {"name": "near", "path": str(tmp_path / "near")}]
+    settings.write_text(json.dumps({"cluster": "main", "repositories": repositories}))
+    controller = Controller(tmp_path, {"dbops_config_path": str(settings)}, {"db1": {}})
+    wanted = {"dbops_repository_create": True}
+    assert changed(controller.play("repository", "--check", "--diff", **wanted)) == 1  # one task, which loops
+    assert not (tmp_path / "near").exists()
+    assert not (tmp_path / "result").exists()
+    assert changed(controller.play("repository", **wanted)) == 1
+    told = controller.result("repository")
+    assert [(item["name"], item["exists"], item["recover_md"]) for item in told["repositories"]] == [
+        ("far", True, "present"), ("near", True, "present"),
+    ]  # fmt: skip
+    assert [item["name"] for item in told["usage"]] == ["far", "near"]

@@ -109,6 +109,20 @@ class Repository:
         entries.sort(key=lambda item: (item.record.started, item.record.label), reverse=True)
         return Catalog(tuple(entries), tuple(unfinished), unreadable)
 
+    def unfinished(self) -> list[str]:
+        """The labels that killed or running backups left, without reading any other record.
+
+        A list may be behind: a record that it lacks is asked for by its name before its backup counts as unfinished.
+        """
+        prefix = layout.backups(self.cluster)
+        keys: dict[str, set[str]] = {}
+        for item in self.store.list(prefix):
+            keys.setdefault(item.key[len(prefix) :].split("/", 1)[0], set()).add(item.key)
+        records = {label: layout.record(self.cluster, label) for label in keys if layout.is_label(label)}
+        doubtful = [label for label in sorted(records) if records[label] not in keys[label]]
+        contents = self.store.read_many(records[label] for label in doubtful)
+        return [label for label, (_key, content) in zip(doubtful, contents) if content is None]
+
     def read_record(self, label: str) -> BackupRecord:
         key = layout.record(self.cluster, layout.check_label(label))
         first = b"".join(self.store.get(key))

@@ -125,7 +125,7 @@ class Destinations:
 
 def _clean(member: Repository) -> None:
     with contextlib.suppress(Busy), member.store.lock(layout.sync_lock(member.cluster)):
-        member.clean(member.catalog().unfinished)
+        member.clean(member.unfinished())
 
 
 def destinations(settings: Settings, name: Optional[str], warn: Told) -> Destinations:
