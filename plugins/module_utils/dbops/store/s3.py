@@ -171,7 +171,8 @@ class S3Bucket:
 
 def _checksum(data: bytes) -> dict[str, str]:
     """Said before the bytes. botocore would say it after them, in chunks: more CPU, and not every server takes that."""
-    return {"ChecksumCRC32": base64.b64encode(zlib.crc32(data).to_bytes(4, "big")).decode("ascii")}
+    crc32 = base64.b64encode(zlib.crc32(data).to_bytes(4, "big")).decode("ascii")
+    return {"ChecksumAlgorithm": "CRC32", "ChecksumCRC32": crc32}  # both: some ask for the first with an object lock
 
 
 def _mode(compliance: bool) -> str:
