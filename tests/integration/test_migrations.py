@@ -7,6 +7,7 @@ import getpass
 import itertools
 import json
 import os
+import signal
 import subprocess
 import sys
 import threading
@@ -544,22 +545,25 @@ def test_an_empty_file_and_a_file_of_comments_count_as_applied(database):
     assert database.state() == (3, False)
 
 
-def test_a_runner_that_is_killed_in_its_file_leaves_what_the_doctor_repairs(database, tmp_path):
-    (database.directory / "1_books.up.sql").write_text("create table half (); select pg_sleep(60);")
-    config = tmp_path / "main.json"
+def started(database: Database, config: Path) -> subprocess.Popen[bytes]:
+    """`dbops migrate up` in a process of its own, which is in its first file by now."""
     section = {"migrations": {"path": str(database.directory), "database": database.name}}
-    config.write_text(
-        json.dumps({**database.server.engine_mapping(None, host={"os_user": getpass.getuser()}), **section})
-    )
-    engine = Path(run.__file__).parents[2]
+    mapping = database.server.engine_mapping(None, host={"os_user": getpass.getuser()})
+    config.write_text(json.dumps({**mapping, **section}))
     process = subprocess.Popen(
         [sys.executable, "-m", "dbops", "migrate", "up", "--config", config],
-        env={**os.environ, "PYTHONPATH": str(engine)}, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
-    )  # fmt: skip
-    active = (
-        "select pid from pg_stat_activity where datname = %s and query like '%%pg_sleep(60)%%' and state = 'active'"
+        env={**os.environ, "PYTHONPATH": str(Path(run.__file__).parents[2])},
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
     )
+    active = "select pid from pg_stat_activity where datname = %s and query like '%%pg_sleep(%%' and state = 'active'"
     wait_until(lambda: bool(database.server.sql(active, (database.name,))), "it is in its file")
+    return process
+
+
+def test_a_runner_that_is_killed_in_its_file_leaves_what_the_doctor_repairs(database, tmp_path):
+    (database.directory / "1_books.up.sql").write_text("create table half (); select pg_sleep(60);")
+    process = started(database, tmp_path / "main.json")
     process.kill()
     process.wait()
     with pytest.raises(Busy):  # the server has not noticed yet: the file may still commit
@@ -568,3 +572,14 @@ def test_a_runner_that_is_killed_in_its_file_leaves_what_the_doctor_repairs(data
     wait_until(lambda: runners(database) == 0, "its session has ended")
     assert doctor.repair(database.settings(), Silent())["doctor"]["verdict"] == doctor.ROLLED_BACK
     assert database.state() == (-1, False)
+
+
+def test_a_runner_that_is_interrupted_ends_its_file_and_fails_with_work_left(database, tmp_path):
+    """golang-migrate ends with 0 here."""
+    file = database.directory / "1_books.up.sql"
+    file.write_text(f"{file.read_text()} select pg_sleep(0.7);")
+    process = started(database, tmp_path / "main.json")
+    process.send_signal(signal.SIGINT)
+    assert process.wait() != 0
+    assert database.state() == (1, False)
+    assert [item["version"] for item in database.run(UP)["migrations"]["applied"]] == [2, 3, 4, 5]

@@ -12,7 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from ansible_collections.dbops.postgres.plugins.module_utils.dbops.migrate import lint, report
+from ansible_collections.dbops.postgres.plugins.module_utils.dbops.migrate import lint, rehearse, report
+from ansible_collections.dbops.postgres.plugins.module_utils.dbops.settings import from_mapping
 from tests.support.module_runs import run_module
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -113,6 +114,10 @@ def test_since_a_commit_only_new_files_count_and_old_ones_may_not_change(copy):
         ("not-above-base", "000000_late.down.sql"),
         ("not-above-base", "000000_late.up.sql"),
     ]
+    planned = rehearse.preview(
+        from_mapping({"cluster": "main", "migrations": {"path": str(copy)}}), rehearse.Request(since="HEAD")
+    )
+    assert [it["version"] for it in planned["rehearsal"]["versions"] if it["chosen"]] == [0, 1]
 
 
 def test_the_quick_naming_hook_reads_no_file(copy):
