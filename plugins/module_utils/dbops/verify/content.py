@@ -72,6 +72,7 @@ from pg_class s join pg_sequence q on q.seqrelid = s.oid
         and d.refclassid = 'pg_class'::regclass and d.refobjsubid > 0
     join pg_class t on t.oid = d.refobjid and t.relkind in ('r', 'p')
     join pg_attribute a on a.attrelid = t.oid and a.attnum = d.refobjsubid
+    join pg_type y on y.oid = a.atttypid and y.typcategory = 'N' -- 'R-' || nextval(...) cannot be compared
 where q.seqincrement > 0 and not q.seqcycle
     and exists (select from pg_index i where i.indrelid = t.oid and i.indisunique and i.indnkeyatts = 1
                 and i.indkey[0] = d.refobjsubid)
