@@ -72,6 +72,8 @@ def test_a_copy_has_exactly_the_rows_of_the_primary_and_a_changed_count_is_a_fai
     rows = server.value("select count(*) from orders", database="shop")
     assert rows == 10000 - 10000 // 9
 
+    if server.installation != installations()[-1]:
+        return  # what follows is about the comparison, which no version does otherwise: two more restores prove it once
     make = restore_point.make
 
     def make_late(session, *words):
@@ -103,7 +105,7 @@ def test_what_keeps_the_primary_from_being_counted_is_a_doubt(newest):
     with pytest.raises(BadInput, match="is a dump"):
         verified(settings, target="live", method="logical")
     server.stop("immediate")
-    found = verified(settings, target="live", method="physical")
+    found = verified(settings, target="live", method="physical", until="wal")
     assert bad(found) == {"rows of the primary": "could_not_verify"}
 
 
