@@ -66,10 +66,10 @@ def test_the_window_is_told_with_its_gap_and_its_proof(lived, told):
     assert broken.broken_by == lost
     assert abs(broken.end - (now - 60 * HOUR)) < HOUR / 10  # the last commit before the segment that is missing
     assert abs(whole.start - (now - 40 * HOUR)) < HOUR / 10
-    # Nobody committed for six hours. All is archived and the window ends now, unless the background writer has noted
-    # its snapshot since the last switch (within 15 s): then it ends where what lies on the server alone begins.
+    # Nobody committed for six hours, so all is archived: what the server notes by itself meanwhile is nobody's loss.
     assert disk.tail is not None
-    assert abs(whole.end - (disk.tail.since or now)) < HOUR / 10
+    assert (disk.tail.since, disk.tail.exposure_s) == (None, 0)
+    assert whole.end == cluster.seen
     assert [backup.type for backup in disk.backups] == ["incremental", "dump", "full", "full"]
     assert [backup.proven_level for backup in disk.backups] == [None, None, "restore", None]
     assert EVIL in disk.backups[1].databases
