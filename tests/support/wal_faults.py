@@ -387,6 +387,7 @@ def clock_set_back_an_hour(scene: Scene) -> None:
     scene.server.stop()
     kill(scene.archiving.workers())
     scene.server.start()
+    forget_clocks()
     scene.canary.resume()
     for row in scene.ledger.now.rows:
         row.moment = None  # no time says any more which row came before which
@@ -657,6 +658,14 @@ def clock(offset_s: int) -> Iterator[None]:
             os.environ.pop(name, None)
             if value is not None:
                 os.environ[name] = value
+
+
+def forget_clocks() -> None:
+    """What libfaketime leaves of processes that were killed: two files in memory for each."""
+    for path in Path("/dev/shm").glob("*faketime_s[eh]m_*"):
+        if not os.path.exists(f"/proc/{path.name.rpartition('_')[2]}"):
+            with contextlib.suppress(OSError):
+                path.unlink()
 
 
 def _faketime() -> Path | None:
