@@ -69,8 +69,9 @@ def a_false_clock(_can_mount: bool) -> str:
 def sigkill_push_worker(scene: Scene) -> None:
     for _time in range(3):
         scene.busy(8)
+        wait_until(lambda: push_worker(scene), "a push worker runs")
         scene.random_moment(0.1)
-        kill(pid for pid in scene.archiving.workers() if "push-worker" in words_of(pid))
+        kill(push_worker(scene))
 
 
 @fault("SIGKILL of archive_command's interpreter")
@@ -473,6 +474,14 @@ def words_of(pid: int) -> str:
     with contextlib.suppress(OSError):
         return Path(f"/proc/{pid}/cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace")
     return ""
+
+
+def push_worker(scene: Scene) -> list[int]:
+    """It was a command a moment ago, and looks like one: only its desk knows it."""
+    with contextlib.suppress(OSError, ValueError):
+        pid = int((scene.archiving.spool / "push/worker.pid").read_text())
+        return [pid] if pid in scene.archiving.workers() else []
+    return []
 
 
 def kill(pids: object) -> None:
