@@ -71,7 +71,7 @@ def main() -> int:
     if not found:
         parser.error(f"PostgreSQL {options.major} is not installed")
     shutil.rmtree(options.base, ignore_errors=True)
-    held = options.base.with_name("dbops-bench-server")
+    held = options.base.with_name(f"{options.base.name}-server")
     shutil.rmtree(held, ignore_errors=True)
     held.mkdir()
     try:
