@@ -3,7 +3,7 @@
 """Seed data: rows per second until every index and key is there, against a row-by-row PL/pgSQL loop in the same run.
 
     bench/seed.py                           heavy at scale 20: 100 000 rides
-    bench/seed.py --scale 2000 --loop 0     ten million rides, in one command; see --plan for the room it needs
+    bench/seed.py --scale 2000 --rounds 1 --loop 0 --verify --steps 30      ten million rides, in one command
 
 The server is a throwaway one with a developer's settings: fsync on, 1 GB of shared buffers, WAL as it is by default.
 `CPU` is that of the server and of this process: on a machine that is not quiet, it tells more than the clock.
@@ -14,6 +14,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import os
+import re
 import resource
 import shutil
 import statistics
@@ -21,6 +22,7 @@ import sys
 import tempfile
 import threading
 import time
+from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -41,6 +43,9 @@ ANCHOR = "2026-11-20T12:00:00Z"
 SETTINGS = {"fsync": "on", "shared_buffers": "1GB", "max_wal_size": "8GB", "checkpoint_timeout": "30min"}
 TICKS = os.sysconf("SC_CLK_TCK")
 PAGE = os.sysconf("SC_PAGE_SIZE")
+LOOK_S, TELL_S = 0.5, 30.0
+BUSY = "select query from pg_stat_activity where datname = %s and backend_type = 'client backend' and state = 'active'"
+SIZE = "select pg_database_size(%s)"
 
 # What seed scripts usually are: one row at a time, its rider and its driver picked by lot.
 LOOP = """
@@ -73,10 +78,12 @@ class Stopwatch(Silent):
     warnings: list[str] = field(default_factory=list)
     seconds: dict[str, float] = field(default_factory=dict)
     cpu: dict[str, float] = field(default_factory=dict)
+    newest: str = ""
     _phase: str = ""
     _since: tuple[float, float] = (0.0, 0.0)
 
     def report(self, step: Step) -> None:
+        self.newest = step.phase if step.percent is None else f"{step.phase} at {step.percent:.0f} %"
         phase = step.phase.split()[0].rstrip(":")
         if phase != self._phase:
             self.lap()
@@ -91,20 +98,55 @@ class Stopwatch(Silent):
 
 
 class Watch(threading.Thread):
-    """Memory that belongs to one process alone; pages of the shared buffers are not counted."""
+    """Looks twice a second: what the sessions do, and the memory that one of them has to itself (no shared buffers).
 
-    def __init__(self, server: LocalServer) -> None:
+    What was seen twice as often took twice as long: seconds of each kind of statement, the proof's included.
+    """
+
+    def __init__(self, server: LocalServer, database: str, stopwatch: Stopwatch) -> None:
         super().__init__(daemon=True)
-        self.server, self.largest_bytes, self.over = server, 0, threading.Event()
+        self.server, self.database, self.stopwatch = server, database, stopwatch
+        self.largest_bytes, self.over = 0, threading.Event()
+        self.seconds: Counter[str] = Counter()
 
     def run(self) -> None:
-        while not self.over.wait(0.5):
-            for pid in working_below(self.server.data):
-                try:
-                    _size, resident, shared = Path(f"/proc/{pid}/statm").read_text().split()[:3]
-                except OSError:
-                    continue
+        began = told = then = time.monotonic()
+        with self.server.connection() as connection, connection.cursor() as cursor:
+            while not self.over.wait(LOOK_S):
+                self._remember_memory()
+                cursor.execute(BUSY, (self.database,))
+                now, doing = time.monotonic(), [named(query) for (query,) in cursor.fetchall()]
+                self.seconds.update({it: doing.count(it) * (now - then) for it in set(doing)})
+                then = now
+                if now - told >= TELL_S:
+                    told = now
+                    size = self.server.value(SIZE, (self.database,))
+                    print(
+                        f"  {now - began:6.0f} s, {size / (1 << 20):7,.0f} MiB, {self.stopwatch.newest}; "
+                        f"at work: {' | '.join(doing)}",
+                        flush=True,
+                    )
+
+    def _remember_memory(self) -> None:
+        for pid in working_below(self.server.data):
+            with contextlib.suppress(OSError):
+                _size, resident, shared = Path(f"/proc/{pid}/statm").read_text().split()[:3]
                 self.largest_bytes = max(self.largest_bytes, (int(resident) - int(shared)) * PAGE)
+
+    def table(self, rows: int) -> str:
+        """The kinds of statements that took longest, in seconds of a session."""
+        return "\n".join(f"  {seconds:8.1f} s  {what}" for what, seconds in self.seconds.most_common(rows))
+
+
+def named(query: str) -> str:
+    """A statement in a few words: the table that it fills, the definition that it makes, the promise that it proves."""
+    plain = " ".join(query.replace('"', "").split())
+    if " from (select " in plain[:90] and plain.startswith("select count(*) over ()"):
+        return f"prove: {plain.partition(' from (')[2][:80]}"
+    if "hashtextextended(t::text" in plain[:80]:
+        return f"hash {plain.partition(' from ')[2].split()[0]}"
+    match = re.match(r"insert into [\w.]+|(create|alter) .{0,80}|analyze .*", plain)
+    return match.group() if match else plain[:80]
 
 
 def main() -> None:
@@ -144,36 +186,54 @@ def contend(server: LocalServer, arguments: argparse.Namespace) -> None:
 
 
 def seed(server: LocalServer, heavy: profile.Profile, database: str, arguments: argparse.Namespace) -> float:
-    watch, stopwatch = Watch(server), Stopwatch(server)
+    stopwatch = Stopwatch(server)
+    watch = Watch(server, database, stopwatch)
     watch.start()
     began = time.monotonic()
-    result = run.seed(
-        settings(server),
-        heavy,
-        stopwatch,
-        database=database,
-        scale=arguments.scale,
-        anchor=ANCHOR,
-        workers=arguments.workers,
-        allow=database,
-    )
-    stopwatch.lap()
-    watch.over.set()
-    watch.join()
-    rows, took, cpu = sum(result["rows"].values()), stopwatch.seconds, stopwatch.cpu
-    size = server.value("select pg_database_size(%s)", (database,))
-    print(
-        f"PostgreSQL {arguments.major}, scale {arguments.scale}, {arguments.workers} workers: {rows:,} rows, "
-        f"{result['rows']['rides']:,} rides, {size / (1 << 20):,.0f} MiB\n"
-        f"  loaded, indexed, validated in {took['seed']:.1f} s (CPU {cpu['seed']:.1f} s): "
-        f"{rows / took['seed']:,.0f} rows/s\n"
-        f"  all together {time.monotonic() - began:.1f} s; "
-        f"of it the trial at scale 1 {took.get('try', 0.0):.1f} s, the proof {took['prove']:.1f} s\n"
-        f"  memory: {watch.largest_bytes >> 20} MiB of one session, "
-        f"{resource.getrusage(resource.RUSAGE_SELF).ru_maxrss >> 10} MiB here",
-        flush=True,
-    )
+    try:
+        result = run.seed(
+            settings(server),
+            heavy,
+            stopwatch,
+            database=database,
+            scale=arguments.scale,
+            anchor=ANCHOR,
+            workers=arguments.workers,
+            allow=database,
+        )
+        stopwatch.lap()
+        whole = time.monotonic() - began
+        rows, took, cpu = sum(result["rows"].values()), stopwatch.seconds, stopwatch.cpu
+        size = server.value(SIZE, (database,))
+        print(
+            f"PostgreSQL {arguments.major}, scale {arguments.scale}, {arguments.workers} workers: {rows:,} rows, "
+            f"{result['rows']['rides']:,} rides, {size / (1 << 20):,.0f} MiB\n"
+            f"  loaded, indexed, validated in {took['seed']:.1f} s (CPU {cpu['seed']:.1f} s): "
+            f"{rows / took['seed']:,.0f} rows/s\n"
+            f"  all together {whole:.1f} s; "
+            f"of it the trial at scale 1 {took.get('try', 0.0):.1f} s, the proof {took['prove']:.1f} s",
+            flush=True,
+        )
+        if arguments.verify:
+            prove_again(server, heavy, database, result["hashes"])
+    finally:  # also of a run that was broken off
+        watch.over.set()
+        watch.join()
+        print(
+            f"  memory: {watch.largest_bytes >> 20} MiB of one session, "
+            f"{resource.getrusage(resource.RUSAGE_SELF).ru_maxrss >> 10} MiB here\n{watch.table(arguments.steps)}",
+            flush=True,
+        )
     return rows / took["seed"]
+
+
+def prove_again(server: LocalServer, heavy: profile.Profile, database: str, hashes: dict[str, str]) -> None:
+    """What `dbops seed verify` does, in one session."""
+    began = time.monotonic()
+    again = run.verify(settings(server), heavy, database=database)
+    if again["hashes"] != hashes:
+        raise SystemExit("The rows are not those that were loaded.")
+    print(f"  verified once more in {time.monotonic() - began:.1f} s: {again['msg']}", flush=True)
 
 
 def loop(server: LocalServer, heavy: profile.Profile, database: str, rows: int) -> float:
@@ -234,6 +294,10 @@ def parsed() -> argparse.Namespace:
     parser.add_argument("--workers", type=int, default=2)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--loop", type=int, default=5000, metavar="ROWS", help="rides of the loop; 0 leaves it out")
+    parser.add_argument("--verify", action="store_true", help="prove it once more, as `dbops seed verify` does")
+    parser.add_argument(
+        "--steps", type=int, default=0, metavar="N", help="show the N kinds of statements that took longest"
+    )
     parser.add_argument("--major", type=int, default=installations()[-1].major, help="of the server")
     parser.add_argument("--directory", default="/var/tmp", help="where the server's files lie meanwhile")
     return parser.parse_args()

@@ -40,6 +40,17 @@ def city(cities: list[City]) -> City:
     return cities[-1]
 
 
+@pytest.fixture(scope="module")
+def refusing(cities: list[City]) -> str:
+    """A database for all that is refused: it stays empty, or the test that filled it fails."""
+    return cities[-1].database()
+
+
+def assert_untouched(city: City, database: str) -> None:
+    assert city.server.value("select count(*) from users", database=database) == 0
+    assert city.server.value("select to_regnamespace('dbops_seed')::text", database=database) is None
+
+
 @pytest.fixture
 def key(tmp_path: Path) -> str:
     path = tmp_path / "key"
@@ -125,38 +136,37 @@ def test_another_key_gives_other_people(city, key, tmp_path):
     assert not set(column(city, first, emails)) & set(column(city, second, emails))
 
 
-def test_a_column_that_repeats_a_masked_one_is_caught_and_nothing_stays(city, key):
+def test_a_column_that_repeats_a_masked_one_is_caught_and_nothing_stays(city, refusing, key):
     """`notifications.title` is kept, for it is one of five texts; here somebody has written an address into one."""
-    database, planted = city.database(), "restored_and_careless"
+    planted = "restored_and_careless"
     city.server.sql(f"create database {planted} template restored")
     city.server.sql(
         "update notifications set title = 'Thanks, ' || upper(email) || '!' from users where users.id = user_id",
         database=planted,
     )
     with pytest.raises(Corrupt, match=r"survived in notifications.title \(\d+\)") as caught:
-        take(city, database, key, source=subset.Source(planted))
+        take(city, refusing, key, source=subset.Source(planted))
     assert "@" not in str(caught.value), "the originals are not repeated"
-    assert city.server.value("select count(*) from users", database=database) == 0
-    assert city.server.value("select to_regnamespace('dbops_seed')::text", database=database) is None
+    assert_untouched(city, refusing)
 
 
 @pytest.mark.parametrize(("kind", "named"), [("email", "users.email"), ("address", "rides.pickup_address"),
                                              ("uuid", "users.id"), ("json", "notifications.data")])  # fmt: skip
-def test_a_mask_that_masks_nothing_is_caught(city, key, kind, named, monkeypatch):
+def test_a_mask_that_masks_nothing_is_caught(city, refusing, key, kind, named, monkeypatch):
     original = masks.Masker.mask
     monkeypatch.setattr(
         masks.Masker, "mask", lambda self, it, value, keep=0: value if it == kind else original(self, it, value, keep)
     )
-    database = city.database()
     with pytest.raises(Corrupt, match=named.replace(".", r"\.")):
-        take(city, database, key)
-    assert city.server.value("select count(*) from users", database=database) == 0
+        take(city, refusing, key)
+    assert_untouched(city, refusing)
 
 
-def test_a_place_that_did_not_move_is_caught(city, key, monkeypatch):
+def test_a_place_that_did_not_move_is_caught(city, refusing, key, monkeypatch):
     monkeypatch.setattr(masks.Masker, "place", lambda _self, latitude, longitude, _radius: (latitude, longitude))
     with pytest.raises(Corrupt, match=r"rides\.pickup_latitude, pickup_longitude"):
-        take(city, city.database(), key)
+        take(city, refusing, key)
+    assert_untouched(city, refusing)
 
 
 @pytest.mark.parametrize(
@@ -176,11 +186,10 @@ def test_a_place_that_did_not_move_is_caught(city, key, monkeypatch):
     ],
     ids=["no-rule", "no-rule-json", "no-rule-place", "kept", "column", "table", "skipped-parent", "keeps-all"],
 )
-def test_rules_that_would_let_something_through_are_refused(city, key, rules, message):
-    database = city.database()
+def test_rules_that_would_let_something_through_are_refused(city, refusing, key, rules, message):
     with pytest.raises(DbopsError, match=message):
-        take(city, database, key, rules)
-    assert city.server.value("select count(*) from users", database=database) == 0
+        take(city, refusing, key, rules)
+    assert_untouched(city, refusing)
 
 
 def test_more_riders_than_there_are_and_a_target_with_rows_are_refused(city, key):
@@ -208,18 +217,19 @@ def test_a_subset_is_not_taken_for_a_profiles_rows(city, key):
         take(city, database, key, roots=RIDERS + 1)
 
 
-def test_the_key_is_a_file_of_ones_own(city, tmp_path):
-    database, path = city.database(), tmp_path / "key"
+def test_the_key_is_a_file_of_ones_own(city, refusing, tmp_path):
+    path = tmp_path / "key"
     with pytest.raises(DbopsError, match="no key file"):
-        take(city, database, str(path))
+        take(city, refusing, str(path))
     path.write_text("k" * 64)
     path.chmod(0o644)
     with pytest.raises(Refused, match="open to others"):
-        take(city, database, str(path))
+        take(city, refusing, str(path))
     path.chmod(0o600)
     path.write_text("short")
     with pytest.raises(BadInput, match="has 5 bytes"):
-        take(city, database, str(path))
+        take(city, refusing, str(path))
+    assert_untouched(city, refusing)
 
 
 def test_the_command_plans_and_takes_it(city, key, tmp_path, capsys):

@@ -40,15 +40,16 @@ def migrations() -> list[Path]:
 
 def migrate(server: PgServer, database: str, *paths: Path) -> None:
     """As golang-migrate does it: a file is a transaction, unless an index is built alongside."""
+    scripts = []
     for path in paths:
         text = path.read_text(encoding="utf-8")
         version = int(path.name[:6])
-        script = [text] if "concurrently" in text else ["begin;", text, "commit;"]
-        note = (
+        scripts += [text] if "concurrently" in text else ["begin;", text, "commit;"]
+        scripts.append(
             "create table if not exists schema_migrations (version bigint primary key, dirty boolean not null);"
             f"truncate schema_migrations; insert into schema_migrations values ({version}, false);"
         )
-        server.psql("\n".join([*script, note]), database)
+    server.psql("\n".join(scripts), database)
 
 
 class City:
