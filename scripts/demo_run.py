@@ -27,6 +27,15 @@ from localpg.server import SUPERUSER, LocalServer
 
 STEPS = 13
 SCALE = 100  # of the medium profile: 20 000 rides, enough bytes for a backup to be one
+# What medium promises at scale 1, every number exactly: the demo counts for itself, and trusts no message.
+MEDIUM = {
+    "users": ("users", 52),
+    "rides": ("rides", 200),
+    "completed": ("rides where status = 'completed'", 140),
+    "cancelled": ("rides where status = 'cancelled'", 40),
+    "active": ("rides where status in ('requested', 'accepted', 'in_progress')", 20),
+    "payments": ("payments", 140),
+}
 PROFILES = ("light", "medium", "heavy")
 LOGGED_AHEAD = 32  # numbers of a sequence that the server logs before it gives them out: replay starts behind them
 
@@ -88,6 +97,7 @@ def story(place: Place) -> None:
     with run.step("Start an embedded PostgreSQL 18, migrate a ride-hailing database to its schema, and seed it"):
         server = start_server(place)
         load(place, server)
+        require_exact_counts(server)
         tell_content(server)
     with run.step("Set the host up: the dbops command, its settings, a role that may do nothing but back up"):
         run.playbook("setup")
@@ -164,6 +174,17 @@ def activity(server: LocalServer, *, hours: int) -> None:
     for _hour in range(hours):
         server.psql((EXAMPLE / "activity.sql").read_text(encoding="utf-8"), DATABASE)
     tell_content(server)
+
+
+def require_exact_counts(server: LocalServer) -> None:
+    """The database holds exactly what the medium profile promises at the demo's scale, and says so."""
+    counts = ", ".join(f"(select count(*) from {rows})" for rows, _count in MEDIUM.values())
+    seen = dict(zip(MEDIUM, server.sql(f"select {counts}", database=DATABASE)[0]))
+    for name, (_rows, count) in MEDIUM.items():
+        if seen[name] != count * SCALE:
+            raise DemoError(f"The medium profile promises {count * SCALE} {name}, and {DATABASE} has {seen[name]}.")
+    said = ", ".join(f"{count:,} {name}" for name, count in seen.items())
+    say(f"  medium x {SCALE}, exactly as promised: {said}")
 
 
 def tell_content(server: LocalServer) -> None:
@@ -244,6 +265,7 @@ def reset(place: Place) -> None:
     server = running(place)
     server.sql(f"drop database if exists {DATABASE} with (force)")
     load(place, server)
+    require_exact_counts(server)
     tell_content(server)
     say(reset_done(place))
 

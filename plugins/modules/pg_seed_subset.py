@@ -17,8 +17,8 @@ description:
 options:
   rules:
     description:
-      - The rules, a YAML or JSON file on the managed host. C(docs/seeding.md) describes the format.
-    type: path
+      - The rules, a YAML or JSON file on the managed host, or their content. C(docs/seeding.md) describes the format.
+    type: raw
     required: true
   source_database:
     description: The database of the restored backup.
@@ -131,7 +131,7 @@ def main() -> None:
         {
             **CONNECTION,
             **HOST,
-            "rules": {"type": "path", "required": True},
+            "rules": {"type": "raw", "required": True},
             "source_database": {"type": "str", "required": True},
             "source_host": {"type": "str"},
             "source_unix_socket": {"type": "path"},
@@ -146,7 +146,7 @@ def main() -> None:
         params = module.params
         result = subset.take(
             settings,
-            subset_rules.load(params["rules"]),
+            subset_rules.given(params["rules"]),
             progress,
             source=subset.Source(
                 params["source_database"],

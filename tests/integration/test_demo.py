@@ -9,6 +9,7 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -94,6 +95,18 @@ def test_one_changed_row_fails_the_demo_and_is_named(server: PgServer) -> None:
         demo_run.require_same(before, cluster_hashes(server), "the restored server is not what was backed up")
 
 
+def test_a_database_that_is_not_medium_to_the_last_row_fails_the_demo(capsys: pytest.CaptureFixture[str]) -> None:
+    exact = tuple(count * demo_run.SCALE for _rows, count in demo_run.MEDIUM.values())
+
+    def answering(counts: tuple[int, ...]) -> SimpleNamespace:
+        return SimpleNamespace(sql=lambda _query, **_where: [counts])
+
+    demo_run.require_exact_counts(answering(exact))
+    assert "exactly as promised: 5,200 users, 20,000 rides, 14,000 completed" in capsys.readouterr().out
+    with pytest.raises(DemoError, match="promises 14000 payments, and ridehailing has 13999"):
+        demo_run.require_exact_counts(answering((*exact[:-1], exact[-1] - 1)))
+
+
 def test_a_sequence_may_skip_what_the_server_logs_ahead_and_no_number_more() -> None:
     before = {"shop: sequence s": "100 called", "shop: sequence t": "7 fresh", "shop: table a": "3 rows x"}
     after = {**before, "shop: sequence s": "132 called"}
@@ -115,6 +128,7 @@ def test_a_server_that_was_not_restored_fails_the_demo(
     monkeypatch.setattr(demo_run, "load", lambda *_: None)
     monkeypatch.setattr(demo_run, "activity", lambda *_words, **_options: None)
     monkeypatch.setattr(demo_run, "tell_content", lambda _: None)
+    monkeypatch.setattr(demo_run, "require_exact_counts", lambda _: None)
     monkeypatch.setattr(demo_run, "drop_table", lambda _: ("then", "before"))
     with pytest.raises(DemoError, match="No server runs"):
         demo_run.story(Place())

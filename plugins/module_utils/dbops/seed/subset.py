@@ -73,45 +73,46 @@ def take(
     identity = cluster_identity(settings.host.os_user, settings.host.data_directory)
     reading = connected(there.connection, identity, database=source.database)
     with reading as original, connected(settings.connection, identity, database=database) as target:
-        prepare(target)
-        prepare(original)
-        locked(target)
-        guard.refuse_production(guard.impression(target), allow)
-        origin = _origin(original, target)
+        origin = _made_ready(original, target, allow)
         known = record.Loaded(f"subset {rules.name}", _digest(rules, key), roots, origin, complete=True)
-        loaded = record.read(target)
-        if loaded == known:
+        if _is_there(target, known, database):
             return {"changed": False, "rows": {}, "msg": f"{roots} {rules.roots.table} of {origin} are there."}
-        if loaded is not None:
-            raise Refused(f"{loaded} is loaded in {database!r}.", hint="Use an empty database, or reset that one.")
-        original.run(_READ_ONLY)
         progress.report(Step("subset: choose and follow the keys"))
         it = look(original, rules)
         _refuse_what_does_not_fit(target, it)
         it.choose(original, roots, key)
         rows = {table: len(it.places[table]) for table in it.ordered if it.places[table]}
-        about = {"rows": rows, "roots": roots, "source": origin}
+        about = {"changed": True, "rows": rows, "roots": roots, "source": origin}
+        what = f"{sum(rows.values())} rows of {len(rows)} tables from {origin} into {database!r}"
         if dry_run:
-            msg = f"Would copy {sum(rows.values())} rows of {len(rows)} tables from {origin} into {database!r}."
-            return {"changed": True, **about, "msg": msg}
-        originals, known_places = _originals(original, it, progress)
+            return {**about, "msg": f"Would copy {what}."}
+        originals, places = _originals(original, it, progress)
         with transaction(target):
-            masker = Masker(key, originals)
-            for table in it.ordered:
-                if it.places[table]:
-                    progress.report(Step(f"subset: {table}"))
-                    _copy(original, target, it, table, masker)
+            _copy_all(original, target, it, Masker(key, originals), progress)
             progress.report(Step("subset: look for originals"))
-            checked = _prove(target, it, originals, known_places)
+            checked = _prove(target, it, originals, places)
             record.write(target, known)
-    return {
-        "changed": True,
-        **about,
-        "originals": len(originals),
-        "checked": checked,
-        "msg": f"Copied {sum(rows.values())} rows of {len(rows)} tables from {origin} into {database!r}; none of "
-        f"{len(originals)} original values is in the {checked} different ones there.",
-    }
+    msg = f"Copied {what}; none of {len(originals)} original values is in the {checked} different ones there."
+    return {**about, "originals": len(originals), "checked": checked, "msg": msg}
+
+
+def _made_ready(original: Connection, target: Connection, allow: Optional[str]) -> str:
+    """Lock the target, refuse one that matters, and let the source be read as it is now; its name."""
+    prepare(target)
+    prepare(original)
+    locked(target)
+    guard.refuse_production(guard.impression(target), allow)
+    origin = _origin(original, target)
+    original.run(_READ_ONLY)
+    return origin
+
+
+def _is_there(target: Connection, known: record.Loaded, database: str) -> bool:
+    """Whether this very subset is in the target already; refuses another one."""
+    loaded = record.read(target)
+    if loaded is not None and loaded != known:
+        raise Refused(f"{loaded} is loaded in {database!r}.", hint="Use an empty database, or reset that one.")
+    return loaded is not None
 
 
 def read_key(path: str) -> bytes:
@@ -197,6 +198,13 @@ def _note(originals: Originals, column: Column, value: str) -> None:
 
 def _place(latitude: str, longitude: str) -> str:
     return f"{float(latitude):.6f} {float(longitude):.6f}"
+
+
+def _copy_all(original: Connection, target: Connection, it: Subset, masker: Masker, progress: Progress) -> None:
+    for table in it.ordered:
+        if it.places[table]:
+            progress.report(Step(f"subset: {table}"))
+            _copy(original, target, it, table, masker)
 
 
 def _copy(original: Connection, target: Connection, it: Subset, table: str, masker: Masker) -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
@@ -154,6 +155,15 @@ def check_against(rules: Rules, tables: Mapping[str, Iterable[Column]]) -> None:
 
 def load(path: str) -> Rules:
     return from_mapping(mapping_in(path), where=path)
+
+
+def given(rules: Any) -> Rules:
+    """Rules as a module gets them: a file's path, or the content itself."""
+    if isinstance(rules, Mapping):
+        return from_mapping(rules)
+    if isinstance(rules, str) and rules:
+        return load(os.path.expanduser(rules))
+    raise BadInput(f"{rules!r} are no rules.", hint="Give a file's path, or the rules as a mapping.")
 
 
 def from_mapping(data: Mapping[str, Any], *, where: str = "rules") -> Rules:
