@@ -260,6 +260,10 @@ def with_part(name: str, **changes: object) -> profile.Profile:
     return dataclasses.replace(LIGHT, parts=parts)
 
 
+def with_counts(**counts: int) -> profile.Profile:
+    return dataclasses.replace(LIGHT, counts={**LIGHT.counts, **counts})
+
+
 def without(name: str, column: str) -> dict[str, str]:
     columns = next(part for part in LIGHT.parts if part.name == name).columns
     return {key: value for key, value in columns.items() if key != column}
@@ -276,8 +280,11 @@ def without(name: str, column: str) -> dict[str, str]:
         (with_part("vehicles", columns={**without("vehicles", "driver_id"), "driver_id": "id"}), "Part 'vehicles'"),
         (dataclasses.replace(LIGHT, fits=profile.Fits(first=12, last=12)), "has schema version 34, .* fits 12"),
         (with_part("vehicles", rows="drivers + 1"), "vehicles has exactly 6 rows, and has 5"),
+        (with_counts(notifications=10), "notifications has exactly 10 rows, and has 9"),
+        (with_counts(payments=6), "shares are exact: 1 rows break it"),
+        (with_counts(active=9), "Part 's_past' of the profile"),
     ],
-    ids=["table", "column", "null", "check", "unique", "foreign-key", "version", "count"],
+    ids=["table", "column", "null", "check", "unique", "foreign-key", "version", "rows", "count", "paid", "over"],
 )
 @pytest.mark.parametrize("workers", [1, 2])
 def test_what_does_not_fit_leaves_nothing_behind(city, refusing, wanted, message, workers):
