@@ -132,7 +132,7 @@ msg:
   description: What was done, in one sentence.
   returned: always
   type: str
-  sample: Seeded 1020 rows of profile 'medium' into 'ridehailing' in 0.2 s; 27 invariants hold.
+  sample: Seeded 1020 rows of profile 'medium' into 'ridehailing' in 0.2 s; 28 invariants hold.
 hint:
   description: What to do next.
   returned: failure

@@ -107,6 +107,8 @@ BROKEN = {
     "what happened lies before the anchor": "update payments set processed_at = '2026-11-21'",
     "created_at is the moment of the event": "update rides set created_at = created_at - interval '1 second'",
     "nobody rides before their sign-up": "update users set created_at = '2026-11-20'",
+    "riders ride, and drivers drive": """
+        update users set role = 'driver' where id = (select rider_id from rides where status = 'cancelled' limit 1)""",
     "nobody drives before their approval": "update drivers set approved_at = '2026-11-20' where total_rides > 0",
     "a driver's rides never overlap": "update rides set completed_at = completed_at + interval '9 days'",
     "one open ride for a driver, one unscheduled open ride for a rider": """
