@@ -25,7 +25,7 @@ from localpg.osuser import ProgramFailed
 from localpg.processes import wait_until
 from localpg.server import SUPERUSER, LocalServer
 
-STEPS = 13
+STEPS = 14
 SCALE = 100  # of the medium profile: 20 000 rides, enough bytes for a backup to be one
 # What medium promises at scale 1, every number exactly: the demo counts for itself, and trusts no message.
 MEDIUM = {
@@ -62,7 +62,7 @@ class Story:
 
 def playbook(place: Place, name: str, *variables: str) -> None:
     """Run one of the collection's playbooks as a person would; its output goes straight to the screen."""
-    shown = ["ansible-playbook", f"playbooks/{name}.yml", "-i", "inventories/demo/hosts.yml"]
+    shown = ["ansible-playbook", f"playbooks/{name}.yml", "-i", "inventories/demo"]
     for variable in variables:
         shown += ["-e", variable]
     say(f"$ {' '.join(shown)}")

@@ -16,7 +16,7 @@ from localpg.server import SUPERUSER, LocalServer
 if TYPE_CHECKING:
     from demo_run import Story
 
-PLAYBOOK = "ansible-playbook playbooks/{}.yml -i inventories/demo/hosts.yml"
+PLAYBOOK = "ansible-playbook playbooks/{}.yml -i inventories/demo"
 
 
 def backups(place: Place) -> list[dict[str, Any]]:
