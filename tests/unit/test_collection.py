@@ -93,7 +93,8 @@ def test_a_playbook_declares_its_arguments_and_checks_them_first(path):
 
 @each(roles())
 def test_a_roles_defaults_are_the_options_of_its_specification(path):
-    options = load(path / "meta" / "argument_specs.yml")["argument_specs"]["main"].get("options") or {}
+    entry_points = load(path / "meta" / "argument_specs.yml")["argument_specs"].values()
+    options = {name: it for point in entry_points for name, it in (point.get("options") or {}).items()}
     defaults = load(path / "defaults" / "main.yml") or {}
     assert set(defaults) <= set(options)
     assert {name for name in options if name not in defaults and not options[name].get("required")} == set()
