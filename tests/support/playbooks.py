@@ -14,6 +14,8 @@ from typing import Any
 
 ROOT = Path(__file__).resolve().parents[2]
 
+HANDING_ON = {"ANSIBLE_SHOW_CUSTOM_STATS": "1", "ANSIBLE_CALLBACK_RESULT_FORMAT": "json"}
+
 
 class Controller:
     """An inventory of local hosts, all with the same variables but for what `hosts` says of each."""
@@ -27,6 +29,7 @@ class Controller:
         writes_results: bool = True,
     ) -> None:
         self.place = place
+        self.writes_results = writes_results  # else what a play hands on can be had from its screen: see `handed_on`
         common = {
             "ansible_connection": "local",
             "ansible_python_interpreter": sys.executable,
@@ -49,7 +52,7 @@ class Controller:
                 **os.environ,
                 "ANSIBLE_CONFIG": str(ROOT / "ansible.cfg"),
                 "ANSIBLE_NOCOLOR": "1",
-                "ANSIBLE_SHOW_CUSTOM_STATS": "1",
+                **({} if self.writes_results else HANDING_ON),
                 "LC_ALL": "C.UTF-8",
             },
             stdin=subprocess.DEVNULL,
@@ -67,7 +70,7 @@ class Controller:
 
 
 def handed_on(screen: str, name: str) -> dict[str, Any]:
-    """What the play gave to set_stats under that name; it takes no file of each host, whose writing costs most."""
+    """What the play gave to set_stats under that name. Writing it into files, host by host, is what would cost most."""
     found = re.search(r"^\s*RUN: (\{.*\})$", screen, re.MULTILINE)
     assert found is not None, screen
     return dict(json.loads(found.group(1))[name])
