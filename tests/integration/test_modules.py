@@ -265,10 +265,10 @@ def test_no_log_is_taken_at_its_word_and_a_tasks_own_async_is_ansibles(host):
 
 
 def test_a_task_that_takes_too_long_is_stopped_and_leaves_nothing(host):
-    ran = playbook(host, task(host, "timeout: 6", max_rate_kib_s=256))
+    ran = playbook(host, task(host, "timeout: 12", max_rate_kib_s=128))
     assert ran.code != 0, ran.screen
     assert "timeout" in ran.screen
-    wait_until(lambda: host.left_behind() == [], "async has tidied up", limit_s=60)
+    wait_until(lambda: host.left_behind() == [], "async has tidied up", limit_s=120)
     assert list(host.repository.glob("main/backups/*/*")) == []
     # One that streams WAL to nobody would also block the next DROP DATABASE for good.
     senders = "select count(*) from pg_stat_activity where backend_type = 'walsender'"
@@ -282,7 +282,7 @@ def test_a_play_that_is_stopped_by_hand_leaves_no_secret_and_the_backup_goes_on(
     os.killpg(process.pid, signal.SIGINT)
     process.communicate(timeout=60)
     wait_until(lambda: len(host.labels()) == 1, "the backup is there", limit_s=60)
-    wait_until(lambda: list((host.place / "remote").iterdir()) == [], "async has tidied up", limit_s=60)
+    wait_until(lambda: list((host.place / "remote").iterdir()) == [], "async has tidied up", limit_s=120)
     for path in (host.place / "async").iterdir():
         assert SECRET not in path.read_text()
     assert host.passfiles() == []
