@@ -345,6 +345,7 @@ def test_killed_between_any_two_statements_the_doctor_names_the_true_version(dat
         deadly(-1)
         if finished:
             break
+        wait_until(lambda: runners(database) == 0, "the server has noticed")
         found = doctor.diagnose(database.settings())
         seen.add(found["doctor"]["verdict"])
         true = found["doctor"]["force"] if database.state()[1] else database.state()[0]

@@ -146,6 +146,7 @@ def test_it_prints(page):
     printed = page.pdf()
     assert printed.startswith(b"%PDF-")
     assert printed.count(b"/Type /Page\n") + printed.count(b"/Type/Page") >= 2  # each cluster on a page of its own
+    OUTPUT.mkdir(parents=True, exist_ok=True)
     (OUTPUT / "report.pdf").write_bytes(printed)
 
 
