@@ -3,28 +3,39 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING, Optional
+
 from ..settings import RepositorySettings
 from .local import LocalStore
 from .protocol import AlreadyThere, Folder, ObjectInfo, Store, Trouble
+
+if TYPE_CHECKING:
+    from .bucket import Bucket
 
 __all__ = ["AlreadyThere", "Folder", "ObjectInfo", "Store", "Trouble", "open_store"]
 
 
 def open_store(settings: RepositorySettings) -> Store:
     """The one place that knows which type is which. Nothing is asked of a cloud, nor its library imported, yet."""
-    if settings.s3 is None and settings.gcs is None and settings.azure is None:
+    bucket = _bucket(settings)
+    if bucket is None:
         return LocalStore(settings.path, name=settings.name)
     from .cloud import CloudStore  # a tenth of what archive_command takes to start
 
+    return CloudStore(bucket, settings)
+
+
+def _bucket(settings: RepositorySettings) -> Optional[Bucket]:
     if settings.s3 is not None:
         from .s3 import S3Bucket
 
-        return CloudStore(S3Bucket(settings.s3, settings.transfer), settings)
+        return S3Bucket(settings.s3, settings.transfer)
     if settings.gcs is not None:
         from .gcs import GcsBucket
 
-        return CloudStore(GcsBucket(settings.gcs, settings.transfer), settings)
-    assert settings.azure is not None
-    from .azure import AzureBucket
+        return GcsBucket(settings.gcs, settings.transfer)
+    if settings.azure is not None:
+        from .azure import AzureBucket
 
-    return CloudStore(AzureBucket(settings.azure, settings.transfer), settings)
+        return AzureBucket(settings.azure, settings.transfer)
+    return None

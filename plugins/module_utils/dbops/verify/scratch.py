@@ -106,7 +106,8 @@ def scratch(settings: Settings, root: str, identity: Identity, label: str) -> It
     identity.make_private_directory(path)
     with open(os.path.join(path, "lock"), "w", encoding="ascii") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
-        print(f"{label}, process {os.getpid()}", file=lock, flush=True)
+        lock.write(f"{label}, process {os.getpid()}\n")
+        lock.flush()
         inside = Scratch(path, _moved_inside(settings, path, identity), identity)
         for directory in (inside.tablespaces, inside.sockets):
             identity.make_private_directory(directory)
