@@ -21,6 +21,7 @@ from .plan import Plan, at_scale
 from .profile import Profile
 
 _LOCK = 0x5EED  # one seeding at a time in a database
+_NOTICED_S = 3.0
 WORKERS = 2  # of a load in steps, unless said otherwise
 
 
@@ -286,8 +287,12 @@ def _about(plan: Plan) -> dict[str, Any]:
 
 
 def locked(server: Connection) -> None:
-    if not server.value("select pg_try_advisory_lock(%s)", (_LOCK,)):
-        raise Busy("Another seeding works in this database.", hint="Wait until it is done.")
+    """Busy while another one works. Of one that has just ended the server may need a moment to notice it."""
+    deadline = time.monotonic() + _NOTICED_S
+    while not server.value("select pg_try_advisory_lock(%s)", (_LOCK,)):
+        if time.monotonic() > deadline:
+            raise Busy("Another seeding works in this database.", hint="Wait until it is done.")
+        time.sleep(0.05)
 
 
 @contextlib.contextmanager
