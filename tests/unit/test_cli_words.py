@@ -3,14 +3,17 @@
 
 from __future__ import annotations
 
+import ast
 import io
 import unicodedata
+from pathlib import Path
 from typing import Optional
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from ansible_collections.dbops.postgres.plugins.module_utils.dbops.cli import rooms
 from ansible_collections.dbops.postgres.plugins.module_utils.dbops.cli.progress_bar import Bar, JsonLines, line
 from ansible_collections.dbops.postgres.plugins.module_utils.dbops.cli.words import clean, size, table
 from ansible_collections.dbops.postgres.plugins.module_utils.dbops.progress import Step, duration
@@ -133,3 +136,11 @@ def test_json_lines_are_limited_and_always_hold_the_end():
     reported = lines.getvalue().splitlines()
     assert 3 <= len(reported) <= 5
     assert '"percent": 100.0' in reported[-1]
+
+
+def test_a_verb_that_is_loaded_by_name_is_packed_for_hosts_too():
+    """Ansible's packer reads imports and runs nothing: a file that only a table names would stay behind."""
+    tree = ast.parse(Path(rooms.__file__).read_text())
+    (packed,) = [node for node in tree.body if isinstance(node, ast.FunctionDef) and node.name == "everything"]
+    names = {alias.name for node in ast.walk(packed) if isinstance(node, ast.ImportFrom) for alias in node.names}
+    assert names == set(rooms._VERBS)
