@@ -203,11 +203,18 @@ def load(path: str) -> Profile:
 
 def given(profile: Any) -> Profile:
     """A profile as a module gets it: a file's path, or the content itself."""
-    if isinstance(profile, Mapping):
-        return from_mapping(profile)
-    if isinstance(profile, str) and profile:
-        return load(os.path.expanduser(profile))
-    raise BadInput(f"{profile!r} is no profile.", hint="Give a file's path, or the profile as a mapping.")
+    data, where = content_given(profile, "profile")
+    return from_mapping(data, where=where)
+
+
+def content_given(content: Any, what: str) -> tuple[Mapping[str, Any], str]:
+    """A mapping, or what is in the file at this path; and what to call it in an error."""
+    if isinstance(content, Mapping):
+        return content, what
+    if isinstance(content, str) and content:
+        path = os.path.expanduser(content)
+        return mapping_in(path), path
+    raise BadInput(f"{content!r} is no {what}.", hint=f"Give a file's path, or the {what} as a mapping.")
 
 
 def mapping_in(path: str) -> dict[str, Any]:

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
@@ -18,7 +17,7 @@ from typing import Any, Optional
 from ..errors import BadInput
 from ..schema import between, build
 from .masks import MASKS
-from .profile import FORMAT, mapping_in
+from .profile import FORMAT, content_given, mapping_in
 
 # These hold whatever somebody writes into them, or where somebody was.
 _OPEN_TYPES = frozenset(
@@ -159,11 +158,8 @@ def load(path: str) -> Rules:
 
 def given(rules: Any) -> Rules:
     """Rules as a module gets them: a file's path, or the content itself."""
-    if isinstance(rules, Mapping):
-        return from_mapping(rules)
-    if isinstance(rules, str) and rules:
-        return load(os.path.expanduser(rules))
-    raise BadInput(f"{rules!r} are no rules.", hint="Give a file's path, or the rules as a mapping.")
+    data, where = content_given(rules, "set of rules")
+    return from_mapping(data, where=where)
 
 
 def from_mapping(data: Mapping[str, Any], *, where: str = "rules") -> Rules:
