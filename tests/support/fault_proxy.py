@@ -33,7 +33,9 @@ WORSE = (
     "skew",  # a signature of another hour
     "spoiled",  # a byte in the middle of the content is another one
     "stale",  # a list as it was when it was first asked for
+    "whole checksum",  # to a range, the checksum of the whole object, as rclone's server says it
 )
+_CHECKSUM = "x-amz-checksum-crc32"
 _KEPT = 10_000  # bytes of each body, for who wants to look
 _ANSWERS = {
     "500": (500, "InternalError"), "503": (503, "SlowDown"), "429": (429, "TooManyRequests"),
@@ -63,6 +65,7 @@ class FaultProxy:
         self._over = threading.Event()
         self.plan: Callable[[Request], str | None] = lambda request: None
         self.seen: list[tuple[Request, str | None]] = []
+        self._checksums: dict[str, str] = {}
         self._lists: dict[str, tuple[http.client.HTTPResponse, bytes]] = {}
         proxy = self
 
@@ -110,7 +113,12 @@ class FaultProxy:
             return self._cut(client)
         if fault in _ANSWERS:
             return self._refuse(client, fault)
+        path, checksum = client.path.partition("?")[0], client.headers.get(_CHECKSUM)
+        if checksum:
+            self._checksums[path] = checksum
         answer, content = self._forward(client, body)
+        if fault == "whole checksum" and path in self._checksums:
+            answer.headers[_CHECKSUM] = self._checksums[path]
         if "list-type=2" in client.path and answer.status == 200:
             first = self._lists.setdefault(client.path, (answer, content))
             answer, content = first if fault == "stale" else (answer, content)

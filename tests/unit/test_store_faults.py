@@ -98,6 +98,24 @@ def test_one_fault_on_every_request_is_survived(behind: CloudStore, direct: Clou
         direct.put("big", [b"other"], if_absent=True)
 
 
+def test_a_range_is_not_compared_with_the_whole_objects_checksum(behind: CloudStore, proxy: FaultProxy):
+    """The server that says it is found out once."""
+    behind.put("small", [BIG[:1000]])
+    proxy.plan = lambda request: "whole checksum"
+    assert b"".join(behind.get("small")) == BIG[:1000]
+    assert b"".join(behind.get("small", length=100)) == BIG[:100]
+    asked = len(proxy.seen)
+    assert b"".join(behind.get("small", start=100, length=100)) == BIG[100:200]
+    assert len(proxy.seen) == asked + 1
+
+
+def test_a_whole_object_that_differs_from_its_checksum_is_damaged(behind: CloudStore, proxy: FaultProxy):
+    behind.put("small", [BIG[:1000]])
+    proxy.plan = lambda request: "spoiled"
+    with pytest.raises(Corrupt):
+        b"".join(behind.get("small"))
+
+
 @pytest.mark.parametrize("fault", ["lost", "503", "hang"])
 def test_an_upload_that_cannot_be_ended_is_told_and_swept_by_the_next_run(
     s3: Cloud, bucket: str, direct: CloudStore, behind: CloudStore, proxy: FaultProxy, fault: str

@@ -56,6 +56,9 @@ class AzureBucket:
                 self._made = new_client(self._settings, self._transfer)
             return self._made
 
+    def preload(self) -> None:
+        _library()
+
     def put(self, key: str, data: bytes, how: How) -> None:
         blob = self.container.get_blob_client(key)
         blob.upload_blob(data, length=len(data), overwrite=not how.if_absent, **self._options(how))
@@ -198,12 +201,7 @@ class AzureUpload:
 
 def new_client(settings: AzureSettings, transfer: TransferSettings) -> Any:
     """A client of the container that repeats nothing by itself; see patience.py."""
-    try:
-        from azure.storage.blob import BlobServiceClient
-    except ImportError as exc:
-        raise MissingLibrary(
-            "azure.storage.blob", needed_for="a repository of type azure", package="azure-storage-blob (pip)"
-        ) from exc
+    blobs = _library()
     options: dict[str, Any] = {
         "retry_total": 0,
         "connection_timeout": transfer.connect_timeout_s,
@@ -216,15 +214,25 @@ def new_client(settings: AzureSettings, transfer: TransferSettings) -> Any:
         options["connection_verify"] = settings.ca_bundle
     way, secret = credential(settings)
     if way == "connection_string":
-        service = BlobServiceClient.from_connection_string(str(secret), **options)
+        service = blobs.BlobServiceClient.from_connection_string(str(secret), **options)
     elif settings.account_url is None:
         raise BadInput(
             "azure.account_url is missing, and there is no connection string that would have it.",
             hint="Set azure.account_url to https://<account>.blob.core.windows.net.",
         )
     else:
-        service = BlobServiceClient(settings.account_url, credential=secret, **options)
+        service = blobs.BlobServiceClient(settings.account_url, credential=secret, **options)
     return service.get_container_client(settings.container)
+
+
+def _library() -> Any:
+    try:
+        from azure.storage import blob
+    except ImportError as exc:
+        raise MissingLibrary(
+            "azure.storage.blob", needed_for="a repository of type azure", package="azure-storage-blob (pip)"
+        ) from exc
+    return blob
 
 
 def credential(settings: AzureSettings) -> tuple[str, Any]:

@@ -71,6 +71,9 @@ class Bucket(Protocol):
     where: str  # for messages
     takes_conditions: bool  # whether if_absent is decided by the server, in one step
 
+    def preload(self) -> None:
+        """Import the cloud's library and what it reads from disk at its start. No request, no thread."""
+
     def put(self, key: str, data: bytes, how: How) -> None: ...
 
     def begin(self, key: str, how: How) -> Upload: ...

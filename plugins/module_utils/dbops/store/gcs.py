@@ -49,6 +49,10 @@ class GcsBucket:
         """A client that may be allowed to change the bucket itself; writing objects needs no such scope."""
         return new_client(self._settings, self._transfer, scope=_SCOPE_OF_BUCKETS)
 
+    def preload(self) -> None:
+        import google.auth.transport.requests
+        import google.cloud.storage  # noqa: F401
+
     def put(self, key: str, data: bytes, how: How) -> None:
         self._blob(key, how).upload_from_string(data, content_type=_BINARY, **self._condition(how), **self._often)
 

@@ -16,6 +16,7 @@ from typing import Any, Optional
 from ..errors import DbopsError, Unreachable
 from ..pg.walfile import Kind, WalName, wal_name
 from ..settings import Settings
+from ..store import preload
 from .bounded import bounded
 from .cluster import Cluster, calling_cluster
 from .fetch import FOUND, IMPOSSIBLE, MISSING, UNKNOWN, Outcome, fetch
@@ -47,10 +48,12 @@ def get(settings: Settings, spool_path: str, file: str, to: str, launcher: Launc
 
 def _get(settings: Settings, cluster: Cluster, spool: Spool, name: WalName, to: str, launcher: Launcher) -> Got:
     prefetch = settings.archiving.prefetch_bytes > 0 and spool.may_claim()
-    begun = prefetch and name.kind is Kind.HISTORY and _begin_ahead(spool, cluster, launcher)
     if prefetch and name.kind is Kind.SEGMENT and _handed_over(spool, name, to):
         spool.get.poke()
         return Got(0)
+    for item in settings.repositories[:1]:  # the others are only asked when that one lacks it
+        preload(item)
+    begun = prefetch and name.kind is Kind.HISTORY and _begin_ahead(spool, cluster, launcher)
     outcome = _persistently(settings, cluster, name, to)
     if begun:
         await_first(spool)

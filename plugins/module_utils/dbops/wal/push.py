@@ -17,6 +17,7 @@ from ..errors import DbopsError
 from ..pg.walfile import WalName, wal_name
 from ..repo.archive import Stored
 from ..settings import Settings
+from ..store import preload
 from . import guard, optional
 from .bounded import bounded
 from .cluster import Cluster, calling_cluster, check_place
@@ -45,6 +46,9 @@ def push(settings: Settings, spool_path: str, path: str, launcher: Launcher) -> 
     has_spool = spool.may_claim()
     if has_spool and _is_acknowledged(settings, spool, name, path):
         return Pushed(name.text, "acknowledged")
+    for item in settings.repositories:
+        if item.required:
+            preload(item)
     try:
         if has_spool:
             _repeat_fresh_error(spool, name)
