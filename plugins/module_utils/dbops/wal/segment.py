@@ -14,7 +14,7 @@ from ..repo.archive import PackedFile, pack
 from .cluster import Cluster
 from .spool import Version, version_of
 
-_CHUNK = 256 << 10  # small enough to be in the CPU's cache still when the compressor follows the checksum
+_CHUNK = 1 << 20  # what a codec takes for one block, without copying
 
 
 def packed_file(cluster: Cluster, path: str, name: WalName, shape: Shape) -> tuple[PackedFile, Version]:

@@ -33,7 +33,8 @@ class Targets:
         self.shape = Shape(
             settings.archiving.codec, settings.archiving.level, threads=1, cipher=cipher(settings.encryption)
         )
-        self.packing = threading.BoundedSemaphore(settings.archiving.workers)
+        # One more than shall be busy: one waits for the interpreter, which those that send hold now and then.
+        self.packing = threading.BoundedSemaphore(settings.archiving.workers + 1)
         self._checked: set[str] = set()
         if not self.required:
             raise BadInput(
