@@ -177,14 +177,17 @@ class CloudStore:
         return self._rest(key, first, start + len(first.data), end)
 
     def _rest(self, key: str, first: Piece, start: int, end: int) -> Iterator[bytes]:
+        version = first.version
         yield from _chunks(first.data)
+        del first  # a part's memory, which the next one may have
         step = self._transfer.part_bytes
         if start >= end:
             return
         ranges = ((at, min(step, end - at)) for at in range(start, end, step))
-        work = (partial(self._piece, key, at, size, first.version) for at, size in ranges)
+        work = (partial(self._piece, key, at, size, version) for at, size in ranges)
         for piece in in_order(work, self._transfer.parallel):
             yield from _chunks(piece.data)
+            del piece
 
     def _window(self, length: int | None) -> int:
         return self._transfer.part_bytes if length is None else min(length, self._transfer.part_bytes)
