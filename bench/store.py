@@ -183,7 +183,7 @@ def archiving(cloud: Cloud, installation: Installation, base: Path, segments: in
     if not base.parent.exists():
         user.own_directory(base.parent, 0o755)
     agent = installed(user.own_directory(base.parent / "agent", 0o755), user.for_subprocess())
-    bench = wal.Bench(base, installation, segments, agent.python, [])
+    bench = wal.Bench(base, installation, segments, agent)
     reached = readable_by(cloud, user, base / "secrets")
     contenders = [dbops(bench, reached)]
     if shutil.which("pgbackrest"):

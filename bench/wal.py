@@ -26,14 +26,15 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
-sys.path.insert(0, str(ROOT / "scripts"))
-sys.path.insert(0, str(ROOT / "plugins" / "module_utils"))
+sys.path[:0] = [str(ROOT / "scripts"), str(ROOT / "plugins" / "module_utils"), str(ROOT)]
+sys.path.append(str(ROOT / ".ansible" / "collections"))
 
 from dbops.wal.scripts import Place, get_script, push_script
 
 from localpg.installations import Installation, installations
 from localpg.processes import working_below
 from localpg.server import LocalServer
+from tests.support.agent import Agent, installed
 
 STANZA = "bench"
 SEGMENT = 16 << 20
@@ -68,9 +69,7 @@ class Contender:
 
 
 class Bench:
-    def __init__(
-        self, base: Path, installation: Installation, segments: int, python: str, libraries: list[str]
-    ) -> None:
+    def __init__(self, base: Path, installation: Installation, segments: int, agent: Agent) -> None:
         self.base = base
         self.segments = segments
         self.server = LocalServer(installation, base / "pg")
@@ -82,16 +81,7 @@ class Bench:
                 "wal_recycle": "off",
             }
         )  # fmt: skip
-        self.python = python
-        self.libraries = [str(self.copied_engine()), *libraries]
-
-    def copied_engine(self) -> Path:
-        """Where the server's OS user can read it, compiled as an installation is."""
-        lib = self.base / "lib"
-        source = ROOT / "plugins" / "module_utils" / "dbops"
-        shutil.copytree(source, lib / "dbops", ignore=shutil.ignore_patterns("__pycache__", ".mypy_cache"))
-        subprocess.run([self.python, "-I", "-m", "compileall", "-q", str(lib)], check=True)
-        return lib
+        self.agent = agent
 
     # -- contenders
 
@@ -106,7 +96,7 @@ class Bench:
             "archiving": {"codec": codec, "workers": 2, "linger_s": 5},
         }
         config.write_text(json.dumps(settings), encoding="utf-8")
-        place = Place(STANZA, str(config), str(spool), self.python, tuple(self.libraries))
+        place = Place(STANZA, str(config), str(spool), self.agent.python, (str(self.agent.lib),))
         for name, text in (("push", push_script(place)), ("get", get_script(place))):
             (base / name).write_text(text, encoding="utf-8")
             (base / name).chmod(0o755)
@@ -206,7 +196,7 @@ class Bench:
 
     def archive_hits(self, contender: Contender) -> list[float]:
         """Milliseconds of the script for files that the worker has dealt with, as the server would start it."""
-        names = [name for name in self.ready() if len(name) == 24]
+        names = [name for name in self.ready() if len(name) == 24][:100]  # a worker is 128 ahead
         script = contender.archive_command.split()[0]
         self.as_server([[script, f"pg_wal/{names[-1]}"]], self.server.data)
         wait_for(lambda: len(list(contender.spool.glob("push/*/*.ok"))) >= len(names) - 1)
@@ -222,7 +212,7 @@ class Bench:
     def as_server(self, commands: list[list[str]], cwd: Path, spool: str = "") -> list[float]:
         """Milliseconds of each, started by a small process of the server's user, as PostgreSQL's archiver is one."""
         done = subprocess.run(
-            [self.python, "-I", "-c", TIMER, spool],
+            [self.agent.python, "-I", "-c", TIMER, spool],
             input=json.dumps(commands), stdout=subprocess.PIPE, text=True, cwd=cwd, check=True,
             **self.server.os_user.for_subprocess(),
         )  # fmt: skip
@@ -263,14 +253,15 @@ def main() -> int:
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--major", type=int, default=15)
     parser.add_argument("--base", type=Path, default=Path("/var/tmp/dbops-bench-wal"))
-    parser.add_argument("--python", default=sys.executable, help="one that the server's OS user can start")
-    parser.add_argument("--library", action="append", default=[], help="where it finds zstandard and lz4")
     options = parser.parse_args()
     found = [item for item in installations() if item.major == options.major]
     if not found:
         parser.error(f"PostgreSQL {options.major} is not installed")
     shutil.rmtree(options.base, ignore_errors=True)
-    bench = Bench(options.base, found[0], options.segments, options.python, options.library)
+    user = LocalServer(found[0], options.base / "pg").os_user
+    user.own_directory(options.base, 0o755)
+    agent = installed(user.own_directory(options.base / "agent", 0o755), user.for_subprocess())
+    bench = Bench(options.base, found[0], options.segments, agent)
     try:
         bench.fill()
         contest(bench, options.rounds)

@@ -14,7 +14,7 @@ from typing import Any
 
 from ansible_collections.dbops.postgres.plugins.module_utils.dbops import __file__ as engine_file
 
-LIBRARIES = ("boto3", "google-cloud-storage", "azure-storage-blob", "zstandard")
+LIBRARIES = ("boto3", "google-cloud-storage", "azure-storage-blob", "zstandard", "lz4")
 
 
 @dataclass(frozen=True)
@@ -42,6 +42,9 @@ def installed(lib: Path, identity: dict[str, Any]) -> Agent:
                 target = packages / file
                 target.parent.mkdir(parents=True, exist_ok=True)
                 shutil.copy(source, target)
+    subprocess.run(
+        [lib / "venv" / "bin" / "python3", "-I", "-m", "compileall", "-q", "-j", "2", lib], check=True, cwd="/"
+    )
     for path in [lib, *lib.rglob("*")]:
         if not path.is_symlink():
             path.chmod(0o755 if path.is_dir() or path.stat().st_mode & 0o100 else 0o644)
