@@ -7,6 +7,7 @@ import base64
 import contextlib
 import os
 import threading
+from collections import deque
 from collections.abc import Sequence
 from datetime import datetime
 from typing import Any, Optional
@@ -77,9 +78,9 @@ class AzureBucket:
         except HttpResponseError as exc:
             if getattr(exc, "error_code", "") != "InvalidRange":
                 raise
-            return Piece(b"", self.head(key).size_bytes, "")
+            return Piece(deque(), self.head(key).size_bytes, "")
         total = str(found.properties.content_range or "").rpartition("/")[2]
-        return Piece(data, int(total) if total.isdigit() else len(data), found.properties.etag or "")
+        return Piece(deque([data]), int(total) if total.isdigit() else len(data), found.properties.etag or "")
 
     def head(self, key: str) -> ObjectInfo:
         found = self.container.get_blob_client(key).get_blob_properties()

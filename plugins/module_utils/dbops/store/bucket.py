@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -10,6 +11,8 @@ from typing import Optional, Protocol
 
 from ..errors import DbopsError
 from .protocol import ObjectInfo
+
+CHUNK = 1 << 20
 
 
 @dataclass(frozen=True)
@@ -24,11 +27,19 @@ class How:
 
 @dataclass(frozen=True)
 class Piece:
-    """A range of an object. `total_bytes` is the whole object's size, `version` tells this content from another."""
+    """A range of an object. `total_bytes` is the whole object's size, `version` tells this content from another.
 
-    data: bytes
+    Whoever hands its chunks on takes them out, so that their memory may serve the next piece.
+    """
+
+    chunks: deque[bytes]
     total_bytes: int
     version: str
+
+    @property
+    def size_bytes(self) -> int:
+        """Of the chunks that are left."""
+        return sum(map(len, self.chunks))
 
 
 @dataclass(frozen=True)

@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import itertools
 import secrets
+from collections import deque
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import replace
@@ -20,14 +21,13 @@ from urllib.parse import quote, unquote
 
 from ..errors import Corrupt, DbopsError, NotFound
 from ..settings import RepositorySettings
-from .bucket import Bucket, How, Judgement, Page, Piece
+from .bucket import CHUNK, Bucket, How, Judgement, Page, Piece
 from .lease import Leases
 from .parts import in_order, parts_of, run_all
 from .patience import patiently
 from .protocol import AlreadyThere, Folder, ObjectInfo, check_key, check_prefix
 
 T = TypeVar("T")
-_CHUNK = 1 << 20
 _TOKEN = "dbopsput"  # metadata that names one put, so that an answer that got lost is no riddle; no name has a dash
 
 
@@ -174,20 +174,17 @@ class CloudStore:
     def get(self, key: str, *, start: int = 0, length: int | None = None) -> Iterator[bytes]:
         first = self._piece(key, start, self._window(length))
         end = first.total_bytes if length is None else min(first.total_bytes, start + length)
-        return self._rest(key, first, start + len(first.data), end)
+        return self._rest(key, first, start + first.size_bytes, end)
 
     def _rest(self, key: str, first: Piece, start: int, end: int) -> Iterator[bytes]:
-        version = first.version
-        yield from _chunks(first.data)
-        del first  # a part's memory, which the next one may have
+        yield from _handed_on(first)
         step = self._transfer.part_bytes
         if start >= end:
             return
         ranges = ((at, min(step, end - at)) for at in range(start, end, step))
-        work = (partial(self._piece, key, at, size, version) for at, size in ranges)
+        work = (partial(self._piece, key, at, size, first.version) for at, size in ranges)
         for piece in in_order(work, self._transfer.parallel):
-            yield from _chunks(piece.data)
-            del piece
+            yield from _handed_on(piece)
 
     def _window(self, length: int | None) -> int:
         return self._transfer.part_bytes if length is None else min(length, self._transfer.part_bytes)
@@ -195,12 +192,12 @@ class CloudStore:
     def _piece(self, key: str, start: int, length: int, version: str | None = None) -> Piece:
         whole = self._whole(key)
         if length == 0:
-            return Piece(b"", self.head(key).size_bytes, "")
+            return Piece(deque(), self.head(key).size_bytes, "")
 
         def read() -> Piece:
             piece = self.bucket.read(whole, start, length, version)
-            if len(piece.data) != max(0, min(length, piece.total_bytes - start)):
-                raise ConnectionError(f"{len(piece.data)} bytes came of {length}")  # as of any other cut connection
+            if piece.size_bytes != max(0, min(length, piece.total_bytes - start)):
+                raise ConnectionError(f"{piece.size_bytes} bytes came of {length}")  # as of any other cut connection
             return piece
 
         try:
@@ -293,7 +290,8 @@ class CloudStore:
         return self._listed(folder)
 
     def claim(self, key: str) -> bytes:
-        return self._tried(f"read {key}", key, lambda: self.bucket.read(self.bucket.prefix + key, 0, 4096, None)).data
+        found = self._tried(f"read {key}", key, lambda: self.bucket.read(self.bucket.prefix + key, 0, 4096, None))
+        return b"".join(found.chunks)
 
     def write_claim(self, key: str, content: bytes) -> None:
         self._tried(f"lock {key}", key, lambda: self.bucket.put(self.bucket.prefix + key, content, How()))
@@ -328,15 +326,13 @@ class CloudStore:
         )
 
 
-def _chunks(data: bytes) -> Iterator[bytes]:
-    """A part in pieces that queues count on: theirs are of so many chunks, however large one is."""
-    if len(data) <= _CHUNK:
-        if data:
-            yield data
-        return
-    view = memoryview(data)
-    for at in range(0, len(data), _CHUNK):
-        yield bytes(view[at : at + _CHUNK])
+def _handed_on(piece: Piece) -> Iterator[bytes]:
+    """In chunks of `CHUNK` at most: queues count chunks, however large a part is."""
+    while piece.chunks:
+        chunk = piece.chunks.popleft()
+        view = memoryview(chunk)
+        for at in range(0, len(chunk), CHUNK):
+            yield chunk if len(chunk) <= CHUNK else bytes(view[at : at + CHUNK])
 
 
 def _is_hidden(key: str) -> bool:

@@ -9,6 +9,7 @@ bucket's retention policy would keep.
 from __future__ import annotations
 
 import threading
+from collections import deque
 from collections.abc import Sequence
 from datetime import datetime
 from typing import Any, Optional
@@ -75,9 +76,9 @@ class GcsBucket:
         except Absent as exc:
             raise self._absent(key) from exc
         if version or 0 < len(data) < length:
-            return Piece(data, start + len(data), version or "")
+            return Piece(deque([data]), start + len(data), version or "")
         seen = self._reloaded(key)  # how much is there besides? One request that small objects do not need
-        return Piece(data, seen.size, str(seen.generation))
+        return Piece(deque([data]), seen.size, str(seen.generation))
 
     def head(self, key: str) -> ObjectInfo:
         blob = self._reloaded(key)

@@ -10,6 +10,7 @@ import gc
 import importlib.util
 import threading
 import zlib
+from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
 from typing import Any, Optional
@@ -17,7 +18,7 @@ from urllib.parse import urlencode
 
 from ..errors import BadInput, MissingLibrary
 from ..settings_repositories import S3Settings, TransferSettings
-from .bucket import How, Judgement, Page, Piece
+from .bucket import CHUNK, How, Judgement, Page, Piece
 from .protocol import ObjectInfo
 from .s3_errors import judge
 
@@ -71,19 +72,19 @@ class S3Bucket:
         except self.client.exceptions.ClientError as exc:
             if exc.response.get("Error", {}).get("Code") != "InvalidRange":
                 raise
-            return Piece(b"", self.head(key).size_bytes, "")  # it ends before
+            return Piece(deque(), self.head(key).size_bytes, "")  # it ends before
         total = found.get("ContentRange", "").rpartition("/")[2]
         total_bytes = int(total) if total.isdigit() else int(found["ContentLength"])
         try:
             with contextlib.closing(found["Body"]) as body:
-                data = body.read()
+                chunks = deque(iter(lambda: body.read(CHUNK), b""))
         except Exception as exc:
             if type(exc).__name__ != "FlexibleChecksumError" or found["ContentLength"] == total_bytes:
                 raise
             # S3 says no checksum with a range. This server says the whole object's: none of its answers is compared.
             self.client.meta.config.response_checksum_validation = "when_required"
             return self.read(key, start, length, version)
-        return Piece(data, total_bytes, found["ETag"])
+        return Piece(chunks, total_bytes, found["ETag"])
 
     def head(self, key: str) -> ObjectInfo:
         try:
