@@ -180,8 +180,9 @@ def compression() -> dict[str, object]:
 
 def archiving(cloud: Cloud, installation: Installation, base: Path, segments: int, rounds: int) -> None:
     user = LocalServer(installation, base / "pg").os_user
-    if not base.parent.exists():
-        user.own_directory(base.parent, 0o755)
+    for path in (base.parent, base):
+        if not path.exists():
+            user.own_directory(path, 0o755)
     agent = installed(user.own_directory(base.parent / "agent", 0o755), user.for_subprocess())
     bench = wal.Bench(base, installation, segments, agent)
     reached = readable_by(cloud, user, base / "secrets")

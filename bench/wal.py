@@ -73,7 +73,6 @@ class Bench:
         self.base = base
         self.segments = segments
         self.server = LocalServer(installation, base / "pg")
-        self.server.os_user.own_directory(base, 0o755)
         self.server.settings.update(
             {
                 "shared_buffers": "512MB", "max_wal_size": "32GB", "min_wal_size": "4GB", "checkpoint_timeout": "1h",

@@ -8,6 +8,7 @@ import contextlib
 import functools
 import gc
 import importlib.util
+import io
 import threading
 import zlib
 from collections import deque
@@ -264,6 +265,7 @@ def new_client(settings: S3Settings, transfer: TransferSettings) -> Any:
         )
     if settings.request_checksums == "when_supported" and client.meta.endpoint_url.startswith("https:"):
         client.meta.config.s3["payload_signing_enabled"] = False  # TLS and a checksum protect a body: no sha256 besides
+    client.meta.events.register("before-send.s3", _send_at_once)
     for operation in ("PutObject", "CompleteMultipartUpload"):
         if "IfNoneMatch" not in client.meta.service_model.operation_model(operation).input_shape.members:
             client.meta.events.register(f"before-parameter-build.s3.{operation}", _take_condition)
@@ -310,6 +312,12 @@ def _descriptions() -> Any:
     loader = create_loader()
     loader.list_available_services = lambda type_name: _Every()
     return loader
+
+
+def _send_at_once(request: Any, **_more: Any) -> None:
+    """botocore makes a file of a body, which is then read and sent in pieces of 16 KiB, each of them Python's turn."""
+    if isinstance(request.body, io.BytesIO):
+        request.body = request.body.getvalue()  # the same bytes, not a copy
 
 
 def _take_condition(params: dict[str, Any], context: dict[str, Any], **_more: Any) -> None:
