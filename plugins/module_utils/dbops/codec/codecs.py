@@ -70,7 +70,7 @@ class Zstd:
     def compress(self, chunks: Chunks, *, level: int, threads: int) -> Iterator[bytes]:
         zstandard = self._library()
         compressor = zstandard.ZstdCompressor(level=level, threads=threads if threads > 1 else 0, write_checksum=True)
-        if threads == 1:  # a block at once needs no copy of what came before it: a twelfth less CPU
+        if threads == 1:  # a block at once needs no copy of what came before it
             yield from _frames(chunks, compressor.compress, 1)
             return
         packer = compressor.compressobj()
