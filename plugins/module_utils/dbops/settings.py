@@ -101,7 +101,7 @@ class ArchivingSettings:
 
     codec: str = "zstd"  # not none: that could not carry the checksum of what it holds
     level: Optional[int] = None  # None: the codec's fast level
-    workers: int = 2  # segments at a time, on the way out and back
+    workers: int = 2  # segments at a time, on the way out and back; above 1, one more on the way out
     spool_path: Optional[str] = None  # markers and prefetched WAL, outside the data directory; None: <state_path>/spool
     spool_max_bytes: int = 1 << 30  # what the spool may take in all; prefetching stays below it
     batch: int = 128  # how many segments the worker may be ahead of the server

@@ -33,8 +33,10 @@ class Targets:
         self.shape = Shape(
             settings.archiving.codec, settings.archiving.level, threads=1, cipher=cipher(settings.encryption)
         )
-        # One more than shall be busy: one waits for the interpreter, which those that send hold now and then.
-        self.packing = threading.BoundedSemaphore(settings.archiving.workers + 1)
+        # One of several waits for the interpreter now and then, which who sends holds: one more keeps the cores busy.
+        # But who wants one segment at a time, to spare the host, gets one.
+        at_a_time = settings.archiving.workers
+        self.packing = threading.BoundedSemaphore(at_a_time if at_a_time == 1 else at_a_time + 1)
         self._checked: set[str] = set()
         if not self.required:
             raise BadInput(
