@@ -109,6 +109,15 @@ def test_a_range_is_not_compared_with_the_whole_objects_checksum(behind: CloudSt
     assert len(proxy.seen) == asked + 1
 
 
+def test_a_body_is_sent_at_once(behind: CloudStore):
+    """Not as a file that is read in pieces of 16 KiB, which is what botocore makes of it."""
+    sent: list[Any] = []
+    events = behind.bucket.client.meta.events
+    events.register_last("before-send.s3", lambda request, **_more: sent.append(request.body))
+    behind.put("small", [BIG[:1000]])
+    assert sent == [BIG[:1000]]
+
+
 def test_a_whole_object_that_differs_from_its_checksum_is_damaged(behind: CloudStore, proxy: FaultProxy):
     behind.put("small", [BIG[:1000]])
     proxy.plan = lambda request: "spoiled"

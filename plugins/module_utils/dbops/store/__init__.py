@@ -28,13 +28,13 @@ def open_store(settings: RepositorySettings) -> Store:
 
 
 def preload(settings: RepositorySettings) -> None:
-    """Import now what a process that is about to fork, and each of its children, would import in turn: 0.2 s for S3.
+    """Import now what a process that is about to fork, and each of its children, would import in turn: 0.1 s for S3.
 
     A library that is missing is told by the store that needs it.
     """
     bucket = _bucket(settings)
     if bucket is not None:
-        with contextlib.suppress(ImportError, MissingLibrary):
+        with contextlib.suppress(MissingLibrary):
             bucket.preload()
 
 

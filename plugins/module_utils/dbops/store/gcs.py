@@ -51,8 +51,7 @@ class GcsBucket:
         return new_client(self._settings, self._transfer, scope=_SCOPE_OF_BUCKETS)
 
     def preload(self) -> None:
-        import google.auth.transport.requests
-        import google.cloud.storage  # noqa: F401
+        _library()
 
     def put(self, key: str, data: bytes, how: How) -> None:
         self._blob(key, how).upload_from_string(data, content_type=_BINARY, **self._condition(how), **self._often)
@@ -242,33 +241,39 @@ def _error_of(answer: Any) -> Exception:
 
 
 def new_client(settings: GcsSettings, transfer: TransferSettings, *, scope: str = _SCOPE) -> Any:
-    try:
-        import google.auth
-        from google.auth.credentials import AnonymousCredentials
-        from google.auth.transport.requests import AuthorizedSession
-        from google.cloud import storage
-        from google.oauth2 import service_account
-        from requests.adapters import HTTPAdapter
-    except ImportError as exc:
-        raise MissingLibrary(
-            "google.cloud.storage", needed_for="a repository of type gcs", package="google-cloud-storage (pip)"
-        ) from exc
+    google = _library()
+    from requests.adapters import HTTPAdapter
+
     project = settings.project
     if (settings.api_endpoint or "").startswith("http://"):
-        credentials, project = AnonymousCredentials(), project or "none"
+        credentials, project = google.auth.credentials.AnonymousCredentials(), project or "none"
     elif settings.key_file:
-        credentials = service_account.Credentials.from_service_account_file(settings.key_file, scopes=[scope])
+        of_file = google.oauth2.service_account.Credentials.from_service_account_file
+        credentials = of_file(settings.key_file, scopes=[scope])
         project = project or credentials.project_id
     else:
         credentials, found = google.auth.default(scopes=[scope])
         project = project or found
-    session = AuthorizedSession(credentials)
+    session = google.auth.transport.requests.AuthorizedSession(credentials)
     session.mount("https://", HTTPAdapter(pool_maxsize=8 * transfer.parallel))
     session.mount("http://", HTTPAdapter(pool_maxsize=8 * transfer.parallel))
     if settings.ca_bundle:
         session.verify = settings.ca_bundle
     options = {"api_endpoint": settings.api_endpoint} if settings.api_endpoint else None
-    return storage.Client(project=project, credentials=credentials, _http=session, client_options=options)
+    return google.cloud.storage.Client(project=project, credentials=credentials, _http=session, client_options=options)
+
+
+def _library() -> Any:
+    try:
+        import google.auth.credentials
+        import google.auth.transport.requests
+        import google.cloud.storage
+        import google.oauth2.service_account
+    except ImportError as exc:
+        raise MissingLibrary(
+            "google.cloud.storage", needed_for="a repository of type gcs", package="google-cloud-storage (pip)"
+        ) from exc
+    return google
 
 
 def judge(exc: Exception, sentence: str) -> Judgement:

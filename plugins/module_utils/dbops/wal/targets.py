@@ -35,8 +35,8 @@ class Targets:
         )
         # One of several waits for the interpreter now and then, which who sends holds: one more keeps the cores busy.
         # But who wants one segment at a time, to spare the host, gets one.
-        at_a_time = settings.archiving.workers
-        self.packing = threading.BoundedSemaphore(at_a_time if at_a_time == 1 else at_a_time + 1)
+        workers = settings.archiving.workers
+        self.packing = threading.BoundedSemaphore(workers + 1 if workers > 1 else 1)
         self._checked: set[str] = set()
         if not self.required:
             raise BadInput(
