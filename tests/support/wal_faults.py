@@ -542,8 +542,9 @@ def damage(scene: Scene, spoil: Callable[[Path], None]) -> None:
     """A random segment that recovery needs: it is not served, nothing is promoted; then it is put right again."""
     scene.busy()
     scene.settle()
-    on_the_way = needed(scene)
-    path = scene.chance.choice(on_the_way)
+    kill(scene.archiving.workers())
+    shutil.rmtree(scene.archiving.spool)  # what an earlier recovery had fetched ahead is good, and would be handed out
+    path = scene.chance.choice(needed(scene))
     good = path.read_bytes()
     spoil(path)
     try:

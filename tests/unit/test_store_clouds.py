@@ -4,6 +4,10 @@
 from __future__ import annotations
 
 import itertools
+import json
+import os
+import subprocess
+import sys
 from collections.abc import Callable
 
 import pytest
@@ -78,3 +82,33 @@ def test_a_body_is_sent_as_it_is_and_protected_once(clouds: Callable[[str], Clou
         assert ("x-amz-checksum-crc32" in headers) is checksums
         unsigned = headers["X-Amz-Content-SHA256"] in ("UNSIGNED-PAYLOAD", b"UNSIGNED-PAYLOAD")
         assert unsigned is (checksums and kind == "s3 with TLS")
+
+
+_AFTER_PRELOAD = """
+import json, sys
+from ansible_collections.dbops.postgres.plugins.module_utils.dbops.schema import build
+from ansible_collections.dbops.postgres.plugins.module_utils.dbops.settings import RepositorySettings
+from ansible_collections.dbops.postgres.plugins.module_utils.dbops.store import open_store, preload
+
+settings = build(RepositorySettings, json.loads(sys.argv[1]), where="test")
+preload(settings)
+late = []
+told = ("site-packages", "dbops/store")
+sys.addaudithook(
+    lambda event, args: late.append(args[0]) if event == "open" and any(part in str(args[0]) for part in told) else None
+)
+store = open_store(settings)
+store.put("a", [b"x"])
+assert b"".join(store.get("a")) == b"x"
+assert [item.key for item in store.list("")] == ["a"]
+small = ("azure/core/rest", "google_crc32c")  # these libraries read them late, in 2 ms
+print([name for name in late if not any(part in name for part in small)])
+"""
+
+
+def test_a_child_of_a_process_that_preloaded_imports_and_reads_nothing_more(cloud: Cloud) -> None:
+    """Each push of WAL forks: what is read after that is read each time."""
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+    command = [sys.executable, "-c", _AFTER_PRELOAD, json.dumps(cloud.repository(cloud.new_bucket()))]
+    done = subprocess.run(command, env=environment, check=True, capture_output=True, text=True, timeout=60)
+    assert done.stdout == "[]\n"

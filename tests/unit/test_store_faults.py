@@ -169,7 +169,6 @@ def test_wrong_bytes_on_their_way_out_are_noticed(behind: CloudStore, direct: Cl
     [
         ({"endpoint_url": "http://127.0.0.1:9"}, "network", "endpoint"),
         ({"bucket": "there-is-no-such-bucket"}, "no_bucket", "Make the bucket"),
-        ({"credentials_file": "/nonexistent", "profile": None}, "credentials", "credentials"),
         ({"profile": "nobody"}, "credentials", "credentials"),
     ],
 )

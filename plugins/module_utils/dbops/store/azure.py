@@ -12,11 +12,11 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import Any, Optional
 
-from ..errors import BadInput, MissingLibrary, NotFound, Unreachable
+from ..errors import BadInput, MissingLibrary, NotFound
 from ..settings_repositories import AzureSettings, TransferSettings
 from .bucket import How, Judgement, Page, Piece
 from .protocol import AlreadyThere, ObjectInfo
-from .troubles import by_status, seconds, trouble
+from .troubles import by_status, check_readable, seconds, trouble
 
 _MOST_BLOCKS = 50_000
 _REASONS = {
@@ -59,6 +59,7 @@ class AzureBucket:
 
     def preload(self) -> None:
         _library()
+        credential(self._settings)  # a managed identity has a library of its own
 
     def put(self, key: str, data: bytes, how: How) -> None:
         blob = self.container.get_blob_client(key)
@@ -203,6 +204,7 @@ class AzureUpload:
 def new_client(settings: AzureSettings, transfer: TransferSettings) -> Any:
     """A client of the container that repeats nothing by itself; see patience.py."""
     blobs = _library()
+    check_readable({"azure.ca_bundle": settings.ca_bundle})
     options: dict[str, Any] = {
         "retry_total": 0,
         "connection_timeout": transfer.connect_timeout_s,
@@ -214,15 +216,21 @@ def new_client(settings: AzureSettings, transfer: TransferSettings) -> Any:
     if settings.ca_bundle:
         options["connection_verify"] = settings.ca_bundle
     way, secret = credential(settings)
-    if way == "connection_string":
-        service = blobs.BlobServiceClient.from_connection_string(str(secret), **options)
-    elif settings.account_url is None:
+    if way != "connection_string" and settings.account_url is None:
         raise BadInput(
             "azure.account_url is missing, and there is no connection string that would have it.",
             hint="Set azure.account_url to https://<account>.blob.core.windows.net.",
         )
-    else:
-        service = blobs.BlobServiceClient(settings.account_url, credential=secret, **options)
+    try:
+        if way == "connection_string":
+            service = blobs.BlobServiceClient.from_connection_string(str(secret), **options)
+        else:
+            service = blobs.BlobServiceClient(settings.account_url, credential=secret, **options)
+    except ValueError as exc:  # a malformed secret, one that the address does not go with: told without the secret
+        raise BadInput(
+            f"No client of azure.container {settings.container} can be made with this {way}: {exc}",
+            hint="Look at azure.account_url and at the file or variable that the secret comes from.",
+        ) from exc
     return service.get_container_client(settings.container)
 
 
@@ -239,20 +247,19 @@ def _library() -> Any:
 def credential(settings: AzureSettings) -> tuple[str, Any]:
     """Which way in, and its secret. A file of the settings goes before the environment, the machine's own is last."""
     ways = (
-        ("connection_string", settings.connection_string_file, "AZURE_STORAGE_CONNECTION_STRING"),
-        ("account_key", settings.account_key_file, "AZURE_STORAGE_KEY"),
-        ("sas", settings.sas_token_file, "AZURE_STORAGE_SAS_TOKEN"),
+        ("connection_string", "connection_string_file", "AZURE_STORAGE_CONNECTION_STRING"),
+        ("account_key", "account_key_file", "AZURE_STORAGE_KEY"),
+        ("sas", "sas_token_file", "AZURE_STORAGE_SAS_TOKEN"),
     )
-    for way, path, variable in ways:
+    for way, option, variable in ways:
         if settings.credential not in ("auto", way):
             continue
-        secret = _read(path) if path else os.environ.get(variable, "").strip()
+        path = getattr(settings, option)
+        secret = _read(f"azure.{option}", path) if path else os.environ.get(variable, "").strip()
         if secret:
             return way, secret.lstrip("?") if way == "sas" else secret
         if settings.credential == way:
-            raise BadInput(
-                f"azure.credential is {way}, and there is none.", hint=f"Set azure.{way}_file or {variable}."
-            )
+            raise BadInput(f"azure.credential is {way}, and there is none.", hint=f"Set azure.{option} or {variable}.")
     try:
         from azure.identity import DefaultAzureCredential, ManagedIdentityCredential
     except ImportError as exc:
@@ -262,14 +269,10 @@ def credential(settings: AzureSettings) -> tuple[str, Any]:
     return "managed_identity", DefaultAzureCredential()
 
 
-def _read(path: str) -> str:
-    try:
-        with open(path, encoding="utf-8") as stream:
-            return stream.read().strip()
-    except OSError as exc:
-        raise Unreachable(
-            f"Cannot read {path}: {exc.strerror}.", hint="Let the cluster's OS user read it, and nobody else."
-        ) from exc
+def _read(name: str, path: str) -> str:
+    check_readable({name: path})
+    with open(path, encoding="utf-8") as stream:
+        return stream.read().strip()
 
 
 def judge(exc: Exception, sentence: str, key: str) -> Judgement:

@@ -14,11 +14,11 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import Any, Optional
 
-from ..errors import MissingLibrary, NotFound
+from ..errors import BadInput, MissingLibrary, NotFound
 from ..settings_repositories import GcsSettings, TransferSettings
 from .bucket import How, Judgement, Page, Piece
 from .protocol import AlreadyThere, ObjectInfo, Trouble
-from .troubles import HINTS, by_status, seconds, trouble
+from .troubles import HINTS, by_status, check_readable, seconds, trouble
 
 _SCOPE = "https://www.googleapis.com/auth/devstorage.read_write"
 _SCOPE_OF_BUCKETS = "https://www.googleapis.com/auth/devstorage.full_control"
@@ -242,6 +242,7 @@ def _error_of(answer: Any) -> Exception:
 
 def new_client(settings: GcsSettings, transfer: TransferSettings, *, scope: str = _SCOPE) -> Any:
     google = _library()
+    check_readable({f"gcs.{name}": getattr(settings, name) for name in ("ca_bundle", "key_file")})
     from requests.adapters import HTTPAdapter
 
     project = settings.project
@@ -249,7 +250,13 @@ def new_client(settings: GcsSettings, transfer: TransferSettings, *, scope: str 
         credentials, project = google.auth.credentials.AnonymousCredentials(), project or "none"
     elif settings.key_file:
         of_file = google.oauth2.service_account.Credentials.from_service_account_file
-        credentials = of_file(settings.key_file, scopes=[scope])
+        try:
+            credentials = of_file(settings.key_file, scopes=[scope])
+        except ValueError as exc:  # its words say where, and nothing of the key
+            raise BadInput(
+                f"gcs.key_file {settings.key_file} is not a service account's key: {exc}",
+                hint="Give the JSON file that Google made for the service account, as it is.",
+            ) from exc
         project = project or credentials.project_id
     else:
         credentials, found = google.auth.default(scopes=[scope])
@@ -293,8 +300,6 @@ def judge(exc: Exception, sentence: str) -> Judgement:
         return trouble("network", sentence, told, again=True)
     if isinstance(exc, auth.GoogleAuthError):
         return trouble("credentials", sentence, told, again=bool(getattr(exc, "retryable", False)))
-    if isinstance(exc, (ValueError, FileNotFoundError)) and "ervice account" in told:
-        return trouble("credentials", sentence, told)
     if isinstance(exc, requests.exceptions.SSLError) and "CERTIFICATE_VERIFY_FAILED" in told:
         hint = "Set gcs.ca_bundle to the certificate of the authority that signed the server's."
         return trouble("network", sentence, told, hint=hint)

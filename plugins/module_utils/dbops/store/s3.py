@@ -22,6 +22,7 @@ from ..settings_repositories import S3Settings, TransferSettings
 from .bucket import CHUNK, How, Judgement, Page, Piece
 from .protocol import ObjectInfo
 from .s3_errors import judge
+from .troubles import check_readable
 
 _MOST_PARTS = 10_000
 _OLD_BOTO = "dbops-if-none-match"
@@ -237,6 +238,7 @@ def new_client(settings: S3Settings, transfer: TransferSettings) -> Any:
     It repeats nothing by itself: how often and how long is decided in one place, patience.py.
     """
     botocore = _library()
+    check_readable({f"s3.{name}": getattr(settings, name) for name in ("ca_bundle", "config_file", "credentials_file")})
     options: dict[str, Any] = {
         "connect_timeout": transfer.connect_timeout_s,
         "read_timeout": transfer.read_timeout_s,

@@ -41,6 +41,7 @@ _REASONS = {
 _REASON_OF = {code: reason for reason, codes in _REASONS.items() for code in codes}
 _PASSING = ("busy", "server")
 _NO_TOKEN = ("CredentialRetrievalError", "TokenRetrievalError", "UnauthorizedSSOTokenError", "MetadataRetrievalError")
+_MISWRITTEN = ("ConfigNotFound", "ConfigParseError", "InvalidRegionError")
 _REGION = "Set s3.region and s3.endpoint_url to where the bucket is."
 _HINTS = {
     "NotImplemented": "An older server: without checksums it needs s3.request_checksums: when_required, without "
@@ -70,6 +71,10 @@ def judge(exc: Exception, sentence: str, key: str) -> Judgement:
         return trouble("network", sentence, told, hint=hint)
     if isinstance(exc, (aws.ParamValidationError, aws.NoRegionError, aws.UnsupportedS3ConfigurationError)):
         return trouble("request", sentence, told)
+    if type(exc).__name__ in _MISWRITTEN:
+        return trouble("request", sentence, told)
+    if isinstance(exc, OSError) and exc.filename:  # a web identity's token
+        return trouble("credentials", sentence, told)
     if isinstance(exc, (aws.BotoCoreError, OSError)) or type(exc).__module__.startswith("urllib3."):
         return trouble("network", sentence, told, again=True)
     raise exc

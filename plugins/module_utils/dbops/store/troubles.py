@@ -3,8 +3,11 @@
 
 from __future__ import annotations
 
+import os
+from collections.abc import Mapping
 from typing import Optional
 
+from ..errors import Unreachable
 from .bucket import Judgement
 from .protocol import Trouble
 
@@ -37,6 +40,20 @@ def trouble(
     words = " ".join(told.split())[:500].rstrip(".")
     error = Trouble(f"{sentence}: {_WORDS[reason]} ({words}).", hint=hint or HINTS[reason], reason=reason)
     return Judgement(error, again, wait_s)
+
+
+def check_readable(files: Mapping[str, Optional[str]]) -> None:
+    """Unreachable for a setting's file that cannot be read: a library passes it over, or says the network fails."""
+    for name, path in files.items():
+        if path is None:
+            continue
+        try:
+            os.close(os.open(path, os.O_RDONLY))  # certificates may be a directory
+        except OSError as exc:
+            raise Unreachable(
+                f"{name} cannot be read: {path}: {exc.strerror}.",
+                hint="Mend its path, or let the OS user read it whom this runs as.",
+            ) from exc
 
 
 def seconds(header: object) -> Optional[float]:
