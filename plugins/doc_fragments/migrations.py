@@ -48,6 +48,9 @@ options:
       github:
         description: Annotations, as GitHub Actions reads them from a job's output.
         type: path
+      gitlab:
+        description: GitLab's Code Quality report.
+        type: path
   fail_on_findings:
     description: Whether an error among the findings fails the task.
     type: bool

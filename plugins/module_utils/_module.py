@@ -85,7 +85,10 @@ ENCRYPTION: dict[str, Any] = {
 # The engine's report formats (migrate/report.py), each with a file.
 FINDINGS: dict[str, Any] = {
     "fail_on_findings": {"type": "bool", "default": True},
-    "reports": {"type": "dict", "options": {form: {"type": "path"} for form in ("json", "junit", "sarif", "github")}},
+    "reports": {
+        "type": "dict",
+        "options": {form: {"type": "path"} for form in ("json", "junit", "sarif", "github", "gitlab")},
+    },
 }
 COMPRESSION: dict[str, Any] = {
     "compression": {

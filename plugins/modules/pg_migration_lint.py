@@ -42,6 +42,15 @@ options:
     description: The major version that squawk has in mind.
     type: str
     default: '15'
+  row_counts:
+    description:
+      - A file on the host with the number of rows of production's tables, as JSON or as lines of C(table|rows).
+      - What squawk says of how long a lock lasts does not count for tables of O(small_rows) rows or less.
+    type: path
+  small_rows:
+    description: How many rows a small table has at most.
+    type: int
+    default: 10000
 extends_documentation_fragment:
   - dbops.postgres.attributes
   - dbops.postgres.attributes.action_group
@@ -133,6 +142,8 @@ SPEC = {
     "baseline": {"type": "path"},
     "severities": {"type": "dict", "default": {}},
     "postgres": {"type": "str", "default": "15"},
+    "row_counts": {"type": "path"},
+    "small_rows": {"type": "int", "default": 10000},
 }
 
 
@@ -143,7 +154,10 @@ def main() -> None:
         request = lint.Request(
             engines=tuple(params["engines"]),
             severities=dict(lint.severity(rule, how) for rule, how in params["severities"].items()),
-            **{name: params[name] for name in ("naming_only", "since", "baseline", "postgres")},
+            **{
+                name: params[name]
+                for name in ("naming_only", "since", "baseline", "postgres", "row_counts", "small_rows")
+            },
         )
         result = lint.lint(settings.migrations.path, request)
         found = result["lint"]

@@ -7,12 +7,18 @@ import json
 import re
 import shutil
 import subprocess
+import tempfile
 from datetime import date
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from ansible_collections.dbops.postgres.plugins.module_utils.dbops.migrate import lint, rehearse, report
+from ansible_collections.dbops.postgres.plugins.module_utils.dbops.errors import BadInput
+from ansible_collections.dbops.postgres.plugins.module_utils.dbops.migrate import lint, rehearse, report, sizes
+from ansible_collections.dbops.postgres.plugins.module_utils.dbops.migrate.lint_rules import Problem
+from ansible_collections.dbops.postgres.plugins.module_utils.dbops.migrate.shape import read_script
 from ansible_collections.dbops.postgres.plugins.module_utils.dbops.settings import from_mapping
 from tests.support.module_runs import run_module
 
@@ -139,6 +145,16 @@ def test_reports_carry_every_finding_into_their_formats(copy):
     assert all(
         re.match(r"::(error|warning|notice) file=db/migrations/[^,]+,line=\d+,title=[^:]+::", line) for line in github
     )
+    quality = json.loads(report.written(findings, "gitlab", directory="db/migrations/", suite="lint"))
+    assert [(it["check_name"], it["location"]["lines"]["begin"]) for it in quality] == [
+        (it["check"], it["line"] or 1) for it in findings
+    ]
+    assert len({it["fingerprint"] for it in quality}) == len(findings)
+    assert {it["severity"] for it in quality} == {"major", "minor"}
+    assert all(it["location"]["path"].startswith("db/migrations/00000") for it in quality)
+    moved = [{**item, "line": (item["line"] or 0) + 3} for item in findings]
+    again = json.loads(report.written(moved, "gitlab", directory="db/migrations", suite="lint"))
+    assert [it["fingerprint"] for it in again] == [it["fingerprint"] for it in quality], "a moved finding is no new one"
     junit = report.written(findings, "junit", directory="x", suite="lint", cases=["1", "2"])
     assert 'tests="2" failures="1"' in junit
 
@@ -151,3 +167,66 @@ def test_the_module_fails_for_an_error_unless_it_is_switched_off(copy, tmp_path)
     errors = {item["check"]: "off" for item in found["lint"]["findings"] if item["severity"] == "error"}
     assert not run_module("pg_migration_lint", severities=errors, **options)["failed"]
     assert run_module("pg_migration_lint", severities={"no-such-rule": "off"}, **options)["error_code"] == "bad_input"
+
+
+LONG_LOCKS = """-- Changes two tables.
+set local lock_timeout = '1s';
+alter table rides
+    add constraint positive check (fare > 0);
+create index on only public.rides (fare);
+alter table if exists only "Cities" alter column name type varchar(9);
+reindex table cities;
+"""
+ABOUT_RIDES = [(4, "constraint-missing-not-valid"), (5, "require-concurrent-index-creation")]
+
+
+@pytest.mark.parametrize(
+    ("counts", "left"),
+    [
+        ('{"public.rides": 5000000, "Cities": 40, "cities": 40}', ABOUT_RIDES),
+        ("rides|5000000\nCities|40\npublic.cities|-1\n", [*ABOUT_RIDES, (7, "require-concurrent-reindex")]),
+        ("# by hand\nrides\t100\n", [(6, "changing-column-type"), (7, "require-concurrent-reindex")]),
+        (None, [*ABOUT_RIDES, (6, "changing-column-type"), (7, "require-concurrent-reindex")]),
+    ],
+)
+def test_how_long_a_lock_lasts_is_no_matter_for_a_small_table(tmp_path, counts, left):
+    directory = tmp_path / "m"
+    directory.mkdir()
+    (directory / "000001_locks.up.sql").write_text(LONG_LOCKS)
+    path = tmp_path / "rows"
+    path.write_text(counts or "")
+    request = lint.Request(engines=("squawk",), row_counts=str(path) if counts else None)
+    found = lint.lint(str(directory), request)["lint"]["findings"]
+    about_length = {f"squawk:{rule}" for _line, rule in [*ABOUT_RIDES, (0, "changing-column-type")]}
+    about_length.add("squawk:require-concurrent-reindex")
+    told = [(it["line"], it["check"].removeprefix("squawk:")) for it in found if it["check"] in about_length]
+    assert told == left
+
+
+def test_a_large_table_is_what_the_operator_calls_large(tmp_path):
+    problem = Problem("squawk:changing-column-type", "1.up.sql", "Rewrites it.", 1)
+    script = read_script("alter table rides alter column fare type text")
+    assert [sizes.is_spared(problem, script, {"rides": 100}, small) for small in (99, 100)] == [False, True]
+    other = Problem("no-lock-timeout", "1.up.sql", "Waits.", 1)
+    assert not sizes.is_spared(other, script, {"rides": 0}, 100), "waiting for a lock is as bad for a small table"
+
+
+@pytest.mark.parametrize("text", ["rides", "rides|many", '{"rides": "many"}', "[1]", '{"rides": [1]}', "{"])
+def test_what_are_no_row_counts_is_refused(copy, tmp_path, text):
+    (tmp_path / "rows").write_text(text)
+    with pytest.raises(BadInput, match="row counts"):
+        lint.lint(str(copy), lint.Request(row_counts=str(tmp_path / "rows")))
+
+
+@given(st.dictionaries(st.from_regex(r"[a-z_]{1,9}(\.[a-z_]{1,9})?", fullmatch=True), st.integers(0, 1 << 60)))
+def test_row_counts_come_back_from_either_form(counts):
+    with tempfile.NamedTemporaryFile("w", suffix=".json") as stream:
+        forms = json.dumps(counts), "\n".join(f"{table}|{rows}" for table, rows in counts.items())
+        read = []
+        for text in forms:
+            stream.seek(0)
+            stream.truncate()
+            stream.write(text)
+            stream.flush()
+            read.append(sizes.row_counts(stream.name))
+    assert read[0] == read[1] == {table.removeprefix("public."): rows for table, rows in counts.items()}

@@ -17,7 +17,7 @@ from datetime import date, datetime, timezone
 from typing import Any, Optional
 
 from ..errors import BadInput, DbopsError
-from . import lint_rules, linters
+from . import lint_rules, linters, sizes
 from .files import DOWN, HIGHEST, UP, File, Listing, Migration, scan
 from .lexer import place
 from .lint_rules import SEVERITIES, Problem
@@ -35,7 +35,10 @@ _HINTED = re.compile(r"--\s*migration-lint:")
 
 @dataclass(frozen=True)
 class Request:
-    """`engines` are ours, syntax (pglast) and squawk; `naming` alone is the quick hook."""
+    """`engines` are ours, syntax (pglast) and squawk; `naming` alone is the quick hook.
+
+    `row_counts` is a file (see sizes.py): what is said of how long a lock lasts spares tables of `small_rows` or less.
+    """
 
     engines: tuple[str, ...] = ("ours", "syntax", "squawk")
     naming_only: bool = False
@@ -43,6 +46,8 @@ class Request:
     baseline: Optional[str] = None
     severities: Mapping[str, str] = field(default_factory=dict)
     postgres: str = "15"
+    row_counts: Optional[str] = None
+    small_rows: int = sizes.SMALL_ROWS
     today: Optional[date] = None
 
 
@@ -148,6 +153,7 @@ def _git_problems(listing: Listing, reference: str) -> Iterator[Problem]:
 
 def _content_problems(listing: Listing, request: Request) -> list[Problem]:
     found: list[Problem] = []
+    counts = sizes.row_counts(request.row_counts) if request.row_counts else {}
     scripts: dict[str, Script] = {}
     files = [file for file in listing.files if file.suffix == "sql"]
     for file in files:
@@ -162,13 +168,16 @@ def _content_problems(listing: Listing, request: Request) -> list[Problem]:
     if "syntax" in request.engines:
         problems = (linters.syntax_problem(file, scripts[file.path]) for file in readable)
         found.extend(problem for problem in problems if problem is not None)
+    by_name = {os.path.basename(path): script for path, script in scripts.items()}
     if "squawk" in request.engines:
         ups = [file for file in readable if file.direction == UP]
         made = {file.basename: _made_here(scripts[file.path]) for file in ups}
         found.extend(
-            it for it in linters.squawk_problems(ups, postgres=request.postgres) if not _on_new_table(it, made)
+            it
+            for it in linters.squawk_problems(ups, postgres=request.postgres)
+            if not _on_new_table(it, made) and not sizes.is_spared(it, by_name[it.file], counts, request.small_rows)
         )
-    return _unsuppressed(found, {os.path.basename(path): script for path, script in scripts.items()}, request)
+    return _unsuppressed(found, by_name, request)
 
 
 def _pairs(files: Sequence[File]) -> list[Migration]:

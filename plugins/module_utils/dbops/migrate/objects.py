@@ -49,6 +49,18 @@ def changes(statement: Statement) -> list[Change]:
     return []
 
 
+def locked_table(statement: Statement) -> Optional[str]:
+    """The table that an ALTER TABLE changes, a CREATE INDEX reads, or a REINDEX TABLE writes."""
+    words = statement.words
+    if words[:2] in (("alter", "table"), ("reindex", "table")):
+        place, _careful = _past_all(words, 2, ("if", "exists"))
+    elif words[0] == "create" and "index" in words[:3] and "on" in words:
+        place = words.index("on") + 1
+    else:
+        return None
+    return read_name(words, _past(words, place, "only"))[0]
+
+
 def read_name(words: Sequence[str], place: int) -> tuple[str, int]:
     """A name, qualified or not, and the place behind it."""
     if place >= len(words):

@@ -1,9 +1,11 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Findings, of a rehearsal or of lint, in the formats that pipelines read: JUnit, SARIF, GitHub annotations."""
+"""Findings, of a rehearsal or of lint, in the formats that pipelines read: JUnit, SARIF, GitHub's and GitLab's own."""
 
 from __future__ import annotations
 
+import hashlib
 import json
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 from xml.sax.saxutils import escape, quoteattr
@@ -14,7 +16,8 @@ from ..errors import Unreachable
 Finding = Mapping[str, Any]  # check, severity, message, version, file, line, details
 _SARIF_LEVELS = {"error": "error", "warning": "warning", "note": "note"}
 _GITHUB_LEVELS = {"error": "error", "warning": "warning", "note": "notice"}
-FORMATS = ("junit", "sarif", "github", "json")
+_GITLAB_LEVELS = {"error": "major", "warning": "minor", "note": "info"}
+FORMATS = ("junit", "sarif", "github", "gitlab", "json")
 
 
 def written(findings: Sequence[Finding], form: str, *, directory: str, suite: str, cases: Sequence[str] = ()) -> str:
@@ -25,6 +28,8 @@ def written(findings: Sequence[Finding], form: str, *, directory: str, suite: st
         return sarif(findings, directory=directory, suite=suite)
     if form == "github":
         return github(findings, directory=directory)
+    if form == "gitlab":
+        return gitlab(findings, directory=directory)
     return json.dumps(list(findings), indent=2) + "\n"
 
 
@@ -99,6 +104,29 @@ def github(findings: Sequence[Finding], *, directory: str) -> str:
         level = _GITHUB_LEVELS.get(item["severity"], "notice")
         lines.append(f"::{level}{where}title={_property(item['check'])}::{_data(text)}")
     return "".join(f"{line}\n" for line in lines)
+
+
+def gitlab(findings: Sequence[Finding], *, directory: str) -> str:
+    """GitLab's Code Quality: https://docs.gitlab.com/ci/testing/code_quality/#code-quality-report-format.
+
+    A fingerprint tells known findings from new ones, so it does not change when lines above it come or go.
+    """
+    seen: Counter[tuple[str, ...]] = Counter()
+    entries = []
+    for item in findings:
+        same = (item["check"], _case(item), item["message"])
+        seen[same] += 1
+        where = f"{directory.rstrip('/')}/{item['file']}" if item["file"] else directory
+        entries.append(
+            {
+                "description": "\n".join([item["message"], *item["details"]]),
+                "check_name": item["check"],
+                "fingerprint": hashlib.sha256("\0".join([*same, str(seen[same])]).encode()).hexdigest(),
+                "severity": _GITLAB_LEVELS.get(item["severity"], "info"),
+                "location": {"path": where, "lines": {"begin": item["line"] or 1}},
+            }
+        )
+    return json.dumps(entries, indent=2) + "\n"
 
 
 def _case(item: Finding) -> str:
