@@ -26,6 +26,9 @@ _LARGEST_CONFIG = 8 << 20
 def facts(server: Server) -> dict[str, str]:
     """The few facts that decide whether a restore elsewhere is safe; they stand in backup.json itself."""
     known = {"data_checksums": server.settings.get("data_checksums", "")}
+    config_file = server.settings.get("config_file", "")
+    if not os.path.realpath(config_file).startswith(os.path.realpath(server.data_directory) + os.sep):
+        known["config_file"] = config_file  # what is restored does not bring it along
     if server.local:
         known["restored"] = restored_as(server.data_directory)
         known["os"] = _os_name()

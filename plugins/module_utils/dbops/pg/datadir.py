@@ -6,6 +6,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import shlex
 from typing import Optional
 
 from ..errors import Corrupt, NotFound
@@ -45,6 +46,20 @@ def tablespace_links(data_directory: str, *, follow: bool = True) -> dict[int, s
     links = {int(name): os.path.join(directory, name) for name in names}
     read = os.path.realpath if follow else os.readlink
     return {oid: read(path) for oid, path in links.items() if os.path.islink(path)}
+
+
+def last_config_file(data_directory: str) -> Optional[str]:
+    """The configuration file that this server was last told to read, None when nobody told it, or it never ran."""
+    try:
+        with open(os.path.join(data_directory, "postmaster.opts"), encoding="utf-8") as stream:
+            words = shlex.split(stream.read())
+    except (OSError, ValueError):
+        return None
+    for word in words:
+        name, _equals, value = word.partition("=")
+        if name.lstrip("-") == "config_file" and os.path.isabs(value):
+            return value
+    return None
 
 
 def running_elsewhere() -> list[str]:

@@ -102,7 +102,7 @@ def cluster_identity(os_user: str | None, data_directory: str | None) -> Identit
 
 @contextlib.contextmanager
 def acting_as(identity: Identity) -> Iterator[None]:
-    """Take the identity's effective ids for a moment.
+    """Take the identity's effective ids, and its home, for a moment.
 
     They belong to the whole process: connect from the thread that does the work, not beside it, or another thread's
     open() may meet the wrong user.
@@ -111,6 +111,8 @@ def acting_as(identity: Identity) -> Iterator[None]:
         yield
         return
     with _switching:
+        home = os.environ.get("HOME")
+        os.environ["HOME"] = identity.home  # libpq looks there for .pgpass and .postgresql
         os.setegid(identity.gid)
         os.seteuid(identity.uid)
         try:
@@ -118,6 +120,10 @@ def acting_as(identity: Identity) -> Iterator[None]:
         finally:
             os.seteuid(0)
             os.setegid(0)
+            if home is None:
+                del os.environ["HOME"]
+            else:
+                os.environ["HOME"] = home
 
 
 @contextlib.contextmanager

@@ -8,6 +8,7 @@ swap in → start. With a recovery target (roll.py) replay is prepared before th
 from __future__ import annotations
 
 import contextlib
+import errno
 import json
 import os
 import secrets
@@ -47,7 +48,7 @@ def run(plan: RestorePlan, progress: Progress) -> dict[str, Any]:
     followed = None
     if plan.recovery is not None:
         with clock.phase("recovery_s"), plan.repository.restoring():  # what replay reads must not expire meanwhile
-            followed = roll.replay(plan.recovery, plan.programs(), plan.request.start_options, progress)
+            followed = roll.replay(plan.recovery, plan.programs(), plan.start_options, progress)
     version = None
     if roll.is_to_be_started(plan.request, followed):
         version = _start(plan, clock)
@@ -119,9 +120,12 @@ def _explained(plan: RestorePlan) -> Iterator[None]:
     try:
         yield
     except OSError as exc:
+        hint = "Free space there, look at its owner and mode, or choose another target; then run again."
+        if exc.errno == errno.EXDEV:
+            hint = "An overlay cannot rename a directory of its image: give the data a volume, then run again."
         raise Unreachable(
             f"Cannot restore {plan.record.label} into {plan.data.path}: {exc.filename or ''} {exc.strerror or exc}.",
-            hint="Free space there, look at its owner and mode, or choose another target; then run again.",
+            hint=hint,
         ) from exc
 
 
@@ -157,7 +161,7 @@ def _restore_config(plan: RestorePlan) -> Optional[str]:
 def _start(plan: RestorePlan, clock: _Clock) -> str:
     tools = plan.programs()
     with clock.phase("start_s"):
-        control.start(tools, plan.data.path, options=plan.request.start_options)
+        control.start(tools, plan.data.path, options=plan.start_options)
         return control.check_answers(tools, plan.data.path, plan.settings.connection, plan.record.system_identifier)
 
 

@@ -25,6 +25,7 @@ from ..repo.several import first_that_can
 from ..repo.window import Segments
 from ..settings import Settings
 from . import place, roll
+from .own_configuration import start_options
 from .recovery import Recovery
 from .select import select
 from .space import require_space
@@ -67,6 +68,7 @@ class RestorePlan:
     needed_bytes: int
     warnings: tuple[str, ...]
     recovery: Optional[Recovery] = None
+    start_options: str = ""
 
     @property
     def record(self) -> BackupRecord:
@@ -137,6 +139,7 @@ def _plan(settings: Settings, request: Request, repository: Repository) -> Resto
     chain = tuple(catalog.chain(entry.record.label))
     check_backups(repository, chain)
     tools = _tools(settings, request, entry.record, identity, len(chain) > 1)
+    options = _start_options(request, entry.record, data)
     tablespaces = _tablespaces(entry.record, request, data, settings.host.data_directory)
     needed = require_space(chain, data, tablespaces.values())
     return RestorePlan(
@@ -151,7 +154,16 @@ def _plan(settings: Settings, request: Request, repository: Repository) -> Resto
         needed_bytes=needed,
         warnings=(*_warnings(entry.record), *(() if recovery else _left_behind(repository, entry.record))),
         recovery=recovery,
+        start_options=options,
     )
+
+
+def _start_options(request: Request, record: BackupRecord, data: place.Place) -> str:
+    """A side instance brings its configuration along; a server that nobody here starts needs none."""
+    if request.side or not (request.start or request.recovery):
+        return request.start_options
+    recorded = record.extra.get("config_file")
+    return start_options(data.path, recorded, request.start_options, old=data.path if data.occupied else None)
 
 
 def _entry(catalog: Catalog, request: Request) -> Entry:

@@ -18,6 +18,7 @@ from ..pg.datadir import control_data, major_version
 from ..pg.osuser import cluster_identity
 from ..pg.tools import Tools, find_tools
 from ..settings import Settings
+from . import own_configuration
 from .durable import fsync_directory
 from .place import NOTE, names_aside, read_note, relink, require_stopped
 
@@ -82,7 +83,8 @@ def plan(
         require_stopped(path)
     away = _begun(path, moved) or names_aside(moved, "rolled-back", now)
     tools = _tools(settings, moved[path]) if stop or start else None
-    return RollbackPlan(path, restored, moved, away, settings, tools, stop, start, start_options)
+    options = own_configuration.start_options(path, None, start_options, old=moved[path]) if start else ""
+    return RollbackPlan(path, restored, moved, away, settings, tools, stop, start, options)
 
 
 def run(plan: RollbackPlan) -> dict[str, Any]:
