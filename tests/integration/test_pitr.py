@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -24,7 +25,7 @@ from ansible_collections.dbops.postgres.plugins.module_utils.dbops.progress impo
 from ansible_collections.dbops.postgres.plugins.module_utils.dbops.repo import expire, holds
 from ansible_collections.dbops.postgres.plugins.module_utils.dbops.repo.info import info
 from ansible_collections.dbops.postgres.plugins.module_utils.dbops.repo.wal_retention import GONE, PITR, STANDALONE
-from ansible_collections.dbops.postgres.plugins.module_utils.dbops.restore import adopt, physical
+from ansible_collections.dbops.postgres.plugins.module_utils.dbops.restore import adopt, physical, rollback
 from ansible_collections.dbops.postgres.plugins.module_utils.dbops.restore.target import parse
 from ansible_collections.dbops.postgres.plugins.module_utils.dbops.settings import RetentionSettings
 from ansible_collections.dbops.postgres.plugins.module_utils.dbops.wal import proof, restore_point
@@ -430,14 +431,23 @@ def test_a_chain_with_a_tablespace_comes_back_beside_the_cluster_and_takes_nothi
     server.stop("immediate")
 
 
-def test_configuration_outside_the_data_directory_is_not_needed_beside_but_before_an_adoption(protected):
+def configured_outside(protected: Protected, *settings: str) -> Path:
+    """The running server with its configuration outside of its data directory, as Debian has it; that directory."""
     server, etc = protected.server, protected.server.os_user.own_directory(protected.place / "etc", 0o755)
-    server.sql("alter system set max_connections = 137")  # with the server's default replay would stand still
     server.stop()
     for name in ("postgresql.conf", "pg_hba.conf", "pg_ident.conf", "throwaway.conf"):
         (server.data / name).rename(etc / name)
-    outside = f"-c config_file={etc}/postgresql.conf -c hba_file={etc}/pg_hba.conf -c ident_file={etc}/pg_ident.conf"
+    with open(etc / "postgresql.conf", "a") as stream:
+        stream.write(f"hba_file = '{etc}/pg_hba.conf'\nident_file = '{etc}/pg_ident.conf'\n")
+        stream.write(f"data_directory = '{server.data}'\n")
+        stream.writelines(f"{line}\n" for line in settings)
+    outside = f"-c config_file={etc}/postgresql.conf"
     server.run("pg_ctl", "-D", server.data, "-l", server.log, "-w", "start", "-o", outside, keep_output=False)
+    return etc
+
+
+def test_configuration_outside_the_data_directory_is_not_needed_beside_but_before_an_adoption(protected):
+    configured_outside(protected, "max_connections = 137")  # with the server's default replay would stand still
     protected.backup()
     protected.row(1)
     protected.archive()
@@ -448,3 +458,34 @@ def test_configuration_outside_the_data_directory_is_not_needed_beside_but_befor
         settings = replace(protected.settings, host=replace(protected.settings.host, data_directory=str(side.data)))
         with pytest.raises(Refused, match=r"postgresql\.conf lay outside its data directory"):
             adopt.plan(settings, adopt.Request())
+
+
+def test_configuration_outside_the_data_directory_is_found_in_place(protected):
+    """By how the server was last started, after a total loss by what the backup says; else nothing is touched."""
+    server, etc = protected.server, configured_outside(protected)
+    label = protected.backup()
+    assert record_of(protected.settings, label).extra["config_file"] == str(etc / "postgresql.conf")
+    early = protected.row(1)
+    protected.row(2)
+    protected.archive()
+
+    def state() -> tuple[list[int], str]:
+        return rows(server), str(server.value("show config_file"))
+
+    etc.rename(protected.place / "away")
+    with pytest.raises(Refused, match=r"its configuration, .*/etc/postgresql\.conf, is not on this host"):
+        protected.plan(parse({"lsn": early.lsn}), in_place=True, stop=True)
+    (protected.place / "away").rename(etc)
+    assert state() == ([0, 1, 2], f"{etc}/postgresql.conf")
+
+    protected.in_place(parse({"lsn": early.lsn}))
+    assert state() == ([0, 1], f"{etc}/postgresql.conf")
+    rollback.run(rollback.plan(protected.settings, stop=True, start=True))
+    assert state() == ([0, 1, 2], f"{etc}/postgresql.conf")
+
+    server.kill()
+    shutil.rmtree(server.data)
+    protected.in_place(parse({"latest": True}))
+    assert state()[1] == f"{etc}/postgresql.conf"
+    assert rows(server)[:2] == [0, 1]
+    assert server.value("select timeline_id from pg_control_checkpoint()") > 1
