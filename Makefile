@@ -77,7 +77,7 @@ sanity: setup ## ansible-test sanity in a copy of the checkout, no exceptions
 python39: setup ## Compile the plugins and import the engine with the oldest supported Python
 	@scripts/check-python39
 
-molecule: setup ## One scenario on this machine (MOLECULE_SCENARIO=default)
+molecule: setup ## One scenario on this machine (MOLECULE_SCENARIO=default, restore_rollback, or debian: on a host booted for it)
 	@scripts/check-molecule $(MOLECULE_SCENARIO)
 
 build: setup ## Pack the collection into build/

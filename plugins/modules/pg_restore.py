@@ -83,7 +83,9 @@ options:
     type: bool
     default: false
   start_options:
-    description: Options for the server that O(start) starts, as C(pg_ctl -o) takes them.
+    description:
+      - Options for the server that O(start) or a recovery starts, as C(pg_ctl -o) takes them.
+      - Where the configuration lay outside the data directory, C(-c config_file=) is added, unless it is among them.
     type: str
     default: ''
   config_directory:

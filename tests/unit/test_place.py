@@ -3,15 +3,22 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 from datetime import datetime, timedelta, timezone
+from types import SimpleNamespace
 
 import pytest
 
-from ansible_collections.dbops.postgres.plugins.module_utils.dbops.errors import BadInput, NotFound, Refused
+from ansible_collections.dbops.postgres.plugins.module_utils.dbops.errors import (
+    BadInput,
+    NotFound,
+    Refused,
+    Unreachable,
+)
 from ansible_collections.dbops.postgres.plugins.module_utils.dbops.pg.osuser import current_identity
-from ansible_collections.dbops.postgres.plugins.module_utils.dbops.restore import place, rollback
+from ansible_collections.dbops.postgres.plugins.module_utils.dbops.restore import physical, place, rollback
 from ansible_collections.dbops.postgres.plugins.module_utils.dbops.settings import from_mapping
 
 NOW = datetime(2026, 11, 22, 13, 5, tzinfo=timezone.utc)
@@ -367,3 +374,11 @@ def test_a_note_about_another_directory_is_refused(restored):
 def test_without_a_directory_there_is_nothing_to_roll_back():
     with pytest.raises(NotFound, match="No data directory"):
         rollback.plan(from_mapping({"cluster": "main"}, where="test"))
+
+
+def test_a_directory_that_an_overlay_cannot_rename_is_told_as_that():
+    plan = SimpleNamespace(record=SimpleNamespace(label="l"), data=SimpleNamespace(path="/d"))
+    for code, hint in ((errno.EXDEV, "give the data a volume"), (errno.ENOSPC, "Free space there")):
+        with pytest.raises(Unreachable, match="into /d: /d ") as caught, physical._explained(plan):
+            raise OSError(code, os.strerror(code), "/d")
+        assert hint in caught.value.hint
