@@ -16,7 +16,8 @@ from ansible_collections.dbops.postgres.plugins.module_utils.dbops.errors import
     ToolFailed,
 )
 from ansible_collections.dbops.postgres.plugins.module_utils.dbops.pg.datadir import RESTORED
-from ansible_collections.dbops.postgres.plugins.module_utils.dbops.restore import physical, rollback
+from ansible_collections.dbops.postgres.plugins.module_utils.dbops.restore import physical, physical_plan, rollback
+from ansible_collections.dbops.postgres.plugins.module_utils.dbops.restore import place as place_module
 from tests.support.physical import (
     add_rows,
     add_tablespace,
@@ -95,6 +96,24 @@ def test_a_running_server_is_refused_and_stopped_when_asked_to(server, settings)
     assert result["started"]
     assert result["server_version"].split(".")[0] == str(server.installation.major)
     assert differences(before, cluster_hashes(server)) == []
+
+
+def test_a_server_of_a_service_is_not_started_beside_it_without_a_word(server, settings, monkeypatch):
+    """No systemd here: what the control group would say is put into the mouth of the one who asks."""
+    taken(settings)
+    restored(settings, in_place=True, stop=True, start=True)  # so that there is something to roll back
+    for module in (place_module, physical_plan):
+        monkeypatch.setattr(module, "service_of", lambda _path: "postgresql@17-main.service")
+    told = physical.plan(settings, physical.Request(in_place=True, stop=True, start=True)).warnings
+    assert any("runs as postgresql@17-main.service" in line for line in told)
+    told = physical.plan(settings, physical.Request(in_place=True, stop=True)).warnings
+    assert not any("runs as" in line for line in told)
+    monkeypatch.setattr(place_module, "service_of", lambda _path: "patroni.service")
+    with pytest.raises(Refused, match=r"patroni\.service, which would start it again"):
+        restored(settings, in_place=True, stop=True)
+    with pytest.raises(Refused, match=r"patroni\.service"):
+        rolled_back(settings, stop=True, start=True)
+    assert server.is_running
 
 
 def test_a_rollback_stops_and_starts_when_asked_to(server, settings):

@@ -14,6 +14,7 @@ from ..errors import BadInput, DbopsError
 from ..installed import LIB_PATH
 from ..pg.datadir import running_elsewhere
 from ..pg.osuser import Identity, cluster_identity
+from ..pg.service import service_of
 from ..pg.tools import Tools, find_tools
 from ..pg.wal import lsn_to_int
 from ..pg.walfile import wal_name
@@ -129,8 +130,8 @@ def _plan(settings: Settings, request: Request, repository: Repository) -> Resto
     if not target:
         raise BadInput("No target directory is known.", hint="Give one, or set host.data_directory in the settings.")
     data = place.judge(target, in_place=request.in_place, cluster=True)
-    if data.occupied and not request.stop:
-        place.require_stopped(data.path)
+    if data.occupied:
+        (place.require_unwatched if request.stop else place.require_stopped)(data.path)
     identity = _identity(settings, data.path)
     recovery = None
     if entry is None or request.recovery is not None:
@@ -152,10 +153,24 @@ def _plan(settings: Settings, request: Request, repository: Repository) -> Resto
         data=data,
         tablespaces=tablespaces,
         needed_bytes=needed,
-        warnings=(*_warnings(entry.record), *(() if recovery else _left_behind(repository, entry.record))),
+        warnings=(
+            *_of_service(data, request),
+            *_warnings(entry.record),
+            *(() if recovery else _left_behind(repository, entry.record)),
+        ),
         recovery=recovery,
         start_options=options,
     )
+
+
+def _of_service(data: place.Place, request: Request) -> Iterator[str]:
+    """systemd would go on believing that the server is stopped."""
+    service = service_of(data.path) if data.occupied and request.stop and request.start else None
+    if service is not None:
+        yield (
+            f"The server runs as {service}, and is going to be started beside it. Better stop and start it with "
+            "systemctl, and leave stop and start out; in a play, set dbops_service."
+        )
 
 
 def _start_options(request: Request, record: BackupRecord, data: place.Place) -> str:

@@ -21,6 +21,7 @@ from typing import Any, Optional
 from ..errors import BadInput, Corrupt, NotFound, Refused
 from ..pg.datadir import major_version, postmaster_pid, tablespace_links
 from ..pg.osuser import Identity
+from ..pg.service import service_of
 from .durable import fsync_directory, write_durably
 
 PARTIAL = ".dbops-restore"
@@ -87,6 +88,16 @@ def require_stopped(path: str) -> None:
         raise Refused(
             f"A server runs in {path} (process {pid}).",
             hint="Stop it first: systemctl stop postgresql, or pg_ctl stop -D; or let the restore stop it (stop=true).",
+        )
+
+
+def require_unwatched(path: str) -> None:
+    """Refused where somebody would start the server again in the middle of what is done to it."""
+    service = service_of(path) or ""
+    if "patroni" in service.lower():
+        raise Refused(
+            f"The server in {path} is run by {service}, which would start it again at once.",
+            hint="Stop that first, on every member of its cluster; then restore without stop and start.",
         )
 
 

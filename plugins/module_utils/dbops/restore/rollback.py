@@ -20,7 +20,7 @@ from ..pg.tools import Tools, find_tools
 from ..settings import Settings
 from . import own_configuration
 from .durable import fsync_directory
-from .place import NOTE, names_aside, read_note, relink, require_stopped
+from .place import NOTE, names_aside, read_note, relink, require_stopped, require_unwatched
 
 
 @dataclass(frozen=True)
@@ -79,8 +79,7 @@ def plan(
             )
     if path not in moved:
         raise Refused(f"{notes[-1]} is about {next(iter(moved), 'nothing')}, not {path}.", hint="Name that directory.")
-    if not stop:
-        require_stopped(path)
+    (require_unwatched if stop else require_stopped)(path)
     away = _begun(path, moved) or names_aside(moved, "rolled-back", now)
     tools = _tools(settings, moved[path]) if stop or start else None
     options = own_configuration.start_options(path, None, start_options, old=moved[path]) if start else ""
