@@ -98,11 +98,15 @@ def sigkill_archiver_with_all_started(scene: Scene) -> None:
     kill(scene.archiving.workers())
     scene.busy()
     scene.random_moment(0.1)
+    said = scene.server.log.stat().st_size
     archivers = [pid for pid in working_below(scene.server.data) if "archiver" in words_of(pid)]
+    assert archivers
     for group in {os.getpgid(pid) for pid in archivers}:
         assert group != os.getpgid(0)
         with contextlib.suppress(ProcessLookupError):
             os.killpg(group, signal.SIGKILL)
+    ready = b"database system is ready to accept connections"
+    wait_until(lambda: ready in scene.server.log.read_bytes()[said:], "the postmaster has restarted them", limit_s=60)
     scene.canary.wait_for(3)
 
 

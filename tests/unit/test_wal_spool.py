@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import shutil
 import struct
@@ -301,6 +302,18 @@ def test_there_is_one_worker_at_a_time_and_its_end_is_seen(tmp_path: Path):
         assert (first, second, desk.has_worker()) == (True, False, True)
     assert not desk.has_worker()
     assert not os.path.exists(os.path.join(desk.path, "worker.pid"))
+
+
+def test_who_asks_whether_there_is_a_worker_keeps_none_from_its_work(tmp_path: Path):
+    """Asking takes the lock for a moment, longer on a busy machine: a worker that starts just then does not give up."""
+    desk = Desk(str(tmp_path))
+    with desk.hold():
+        pass  # so that there is a lock to ask of
+    asking = os.open(tmp_path / "lock", os.O_RDONLY)
+    fcntl.flock(asking, fcntl.LOCK_SH)
+    threading.Timer(0.05, os.close, [asking]).start()
+    with desk.hold() as held:
+        assert held
 
 
 def test_a_boot_has_a_name():

@@ -128,9 +128,7 @@ class Desk:
         descriptor = os.open(os.path.join(self.path, "lock"), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         give(descriptor)
         try:
-            try:
-                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
+            if not _locked(descriptor):
                 yield False
                 return
             write(self._pid, str(os.getpid()))
@@ -177,6 +175,17 @@ class Desk:
                 os.write(descriptor, b"\n")
             finally:
                 os.close(descriptor)
+
+
+def _locked(descriptor: int) -> bool:
+    """Tried for a fifth of a second: who asks whether there is a worker holds the lock for a moment himself."""
+    for _try in range(20):
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return True
+        except BlockingIOError:
+            time.sleep(0.01)
+    return False
 
 
 def wait_for_poke(fifo: int, timeout_s: float) -> bool:
