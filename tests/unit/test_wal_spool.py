@@ -32,6 +32,7 @@ from ansible_collections.dbops.postgres.plugins.module_utils.dbops.wal.scripts i
     push_script,
 )
 from ansible_collections.dbops.postgres.plugins.module_utils.dbops.wal.spool import (
+    Desk,
     Spool,
     boot_id,
     version_of,
