@@ -262,7 +262,7 @@ def explained(verb: str) -> Iterator[None]:
     except psycopg2.errors.InsufficientPrivilege as exc:
         raise Unreachable(
             f"Cannot {verb}: {_first_line(exc)}.",
-            hint="Grant it to the role; playbooks/setup.yml creates a role with all that is needed.",
+            hint="Grant it to the role, or come as another (login_user). playbooks/setup.yml makes one for backups.",
         ) from exc
     except psycopg2.Error as exc:
         raise Unreachable(f"Cannot {verb}: {_first_line(exc)}.", hint="See the server's log.") from exc
