@@ -36,6 +36,7 @@ class Unable(Exception):
 
 
 def able(base: Path) -> None:
+    remove(base)  # of a run that was killed
     try:
         create(base)
     except Unable as exc:

@@ -8,20 +8,21 @@ from __future__ import annotations
 
 import contextlib
 import itertools
+import json
 import os
 import shutil
 import socket
 import subprocess
 import sys
 import urllib.request
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from localpg.osuser import OsUser
 from localpg.processes import wait_until
-from localpg.server import free_port
+from localpg.server import free_port, free_ports
 
 ACCESS_KEY, SECRET_KEY = "AKIADBOPSTEST", "a-secret-that-must-not-be-seen"
 AZURE_ACCOUNT = "devstoreaccount1"  # Azurite's own, and its published key
@@ -38,6 +39,7 @@ class Cloud:
     directory: Path
     ca_bundle: Path | None = None
     pid: int = 0  # the server's, where somebody wants to know
+    keys: tuple[str, str] = (ACCESS_KEY, SECRET_KEY)
 
     def new_bucket(self) -> str:
         name = f"dbops-{os.getpid()}-{next(_numbers)}"
@@ -68,7 +70,7 @@ class Cloud:
 
         return boto3.client(
             "s3", endpoint_url=self.url, region_name="us-east-1",
-            aws_access_key_id=ACCESS_KEY, aws_secret_access_key=SECRET_KEY,
+            aws_access_key_id=self.keys[0], aws_secret_access_key=self.keys[1],
             verify=str(self.ca_bundle) if self.ca_bundle else None,
         )  # fmt: skip
 
@@ -176,6 +178,48 @@ def certificates(directory: Path) -> tuple[Path, Path, Path]:
     openssl("x509", "-req", "-in", "server.csr", "-CA", "ca.pem", "-CAkey", "ca.key", "-CAcreateserial", "-days", "2",
             "-extfile", "names", "-out", "server.pem")  # fmt: skip
     return directory / "ca.pem", directory / "server.pem", directory / "server.key"
+
+
+@contextlib.contextmanager
+def seaweedfs(directory: Path, host_may: Sequence[str]) -> Iterator[tuple[Cloud, Cloud]]:
+    """SeaweedFS, which keeps to a retention as S3 does: as a host that has these rights, and as its owner."""
+    program = shutil.which("weed", path=f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}")
+    assert program, "SeaweedFS is not installed"
+    owner, host = ("OWNER", "the-owners-secret", ["Admin", "Read", "Write", "List"]), (ACCESS_KEY, SECRET_KEY, host_may)
+    identities = [
+        {"name": key, "credentials": [{"accessKey": key, "secretKey": secret}], "actions": list(rights)}
+        for key, secret, rights in (owner, host)
+    ]
+    write_secret(directory / "identities", json.dumps({"identities": identities}))
+    (directory / "data").mkdir()
+    rooms = ("master", "volume", "filer", "s3")
+    ports = dict(zip([name for room in rooms for name in (f"{room}.port", f"{room}.port.grpc")], free_ports(8)))
+    options: dict[str, object] = {
+        **ports, "dir": directory / "data", "ip": "127.0.0.1", "master.telemetry": "false", "volume.max": 200,
+        "master.volumeSizeLimitMB": 64, "s3.config": directory / "identities", "s3.port.iceberg": 0, "s3.port.lance": 0,
+        "filer.localSocket": directory / "filer.sock", "s3.localSocket": directory / "s3.sock",
+    }  # fmt: skip
+    command = [program, "server", "-filer", "-s3", *(f"-{name}={value}" for name, value in options.items())]
+    clouds = []
+    for key, secret, _rights in (owner, host):
+        (directory / key).mkdir()
+        write_secret(
+            directory / key / "credentials", f"[default]\naws_access_key_id = {key}\naws_secret_access_key = {secret}\n"
+        )
+        clouds.append(Cloud("s3", f"http://127.0.0.1:{ports['s3.port']}", directory / key, keys=(key, secret)))
+    with _running(command, directory, ports["s3.port"]):
+        wait_until(lambda: _lists(clouds[0]), "its parts have found each other", limit_s=60)
+        yield clouds[1], clouds[0]
+
+
+def _lists(cloud: Cloud) -> bool:
+    from botocore.exceptions import BotoCoreError, ClientError
+
+    with contextlib.suppress(BotoCoreError, ClientError):
+        cloud.s3().list_buckets()
+        cloud.s3().create_bucket(Bucket="is-it-there")
+        return True
+    return False
 
 
 @contextlib.contextmanager

@@ -185,6 +185,11 @@ class StoreContract:
         store.delete("a/b/c")
         store.delete("never/was")
         assert keys(store) == ["a/d"]
+
+    def test_a_folder_goes_with_its_last_object(self, store: Store):
+        store.put("a/b/c", [b""])
+        store.put("a/d", [b""])
+        store.delete("a/b/c")
         assert list(store.children("a/")) == []
 
     def test_sweep_removes_no_object(self, store: Store):
