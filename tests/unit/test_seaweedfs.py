@@ -39,7 +39,7 @@ RIGHTS = ("Read", "Write", "List", "GetObjectRetention", "PutObjectRetention")
 LACKING = not (shutil.which("weed") or (Path(sys.executable).parent / "weed").exists())
 
 _numbers = itertools.count(1)
-pytestmark = pytest.mark.skipif(LACKING, reason="SeaweedFS is not installed: its wheel is for Linux on x86_64")
+pytestmark = pytest.mark.skipif(LACKING, reason="SeaweedFS is not installed: requirements/servers.txt")
 
 
 @pytest.fixture(scope="module")
