@@ -180,7 +180,7 @@ def test_the_same_segment_again_is_a_success_and_one_object(idle: tuple[Archivin
     archiving, name = idle
     assert archiving.push(f"pg_wal/{name}").code == 0
     first = archiving.wait_until_stored(name).stat()
-    shutil.rmtree(archiving.spool)
+    wait_until(lambda: shutil.rmtree(archiving.spool, ignore_errors=True) or not archiving.spool.exists(), "it is gone")
     again = archiving.push(f"pg_wal/{name}")
     assert again.code == 0
     assert len(again.lines) == 1
@@ -479,7 +479,7 @@ def test_a_damaged_copy_is_passed_over_and_named(two: tuple[Archiving, str], pla
     assert target.read_bytes() == archiving.segment(name).read_bytes()
     target.unlink()
     flip(archiving.wait_until_stored(name, "b"))
-    shutil.rmtree(archiving.spool)
+    wait_until(lambda: shutil.rmtree(archiving.spool, ignore_errors=True) or not archiving.spool.exists(), "it is gone")
     assert archiving.get(name, target).code == 255
     assert not target.exists()
 

@@ -547,7 +547,9 @@ def damage(scene: Scene, spoil: Callable[[Path], None]) -> None:
     scene.busy()
     scene.settle()
     kill(scene.archiving.workers())
-    shutil.rmtree(scene.archiving.spool)  # what an earlier recovery had fetched ahead is good, and would be handed out
+    shutil.rmtree(
+        scene.archiving.spool, ignore_errors=True
+    )  # what an earlier recovery had fetched ahead is good, and would be handed out
     path = scene.chance.choice(needed(scene))
     good = path.read_bytes()
     spoil(path)

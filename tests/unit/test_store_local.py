@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import contextlib
+import gc
 import os
 import subprocess
 import sys
@@ -304,6 +305,7 @@ def test_what_root_writes_belongs_to_whom_the_directory_belongs(store: LocalStor
 
 def test_nothing_is_kept_open(store: LocalStore):
     store.put("a/b", [b"x"])
+    gc.collect()  # what other tests have left open
     before = len(os.listdir("/proc/self/fd"))
     for _number in range(20):
         store.get("a/b")  # and never read
@@ -312,4 +314,4 @@ def test_nothing_is_kept_open(store: LocalStore):
             store.get("a/c")
         with pytest.raises(AlreadyThere):
             store.put("a/b", [b""], if_absent=True)
-    assert len(os.listdir("/proc/self/fd")) == before
+    assert len(os.listdir("/proc/self/fd")) <= before

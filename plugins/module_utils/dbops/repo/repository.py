@@ -98,8 +98,7 @@ class Repository:
         contents = self.store.read_many(layout.record(self.cluster, label) for label in labels)
         for label, (_key, content) in zip(labels, contents):
             if content is None:
-                if next(iter(self.store.list(layout.backup(self.cluster, label))), None) is not None:
-                    unfinished.append(label)  # else a folder that its server keeps although nothing is in it
+                unfinished.append(label)
                 continue
             try:
                 record = self._record(label, rekeyed.get(label, content))
