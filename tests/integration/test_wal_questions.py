@@ -45,6 +45,11 @@ class Recovery:
         """What was found starts the worker."""
         assert self.archiving.get(self.segment, self.to).code == 0
 
+    def worker(self) -> int:
+        """The one that is left, once the command that started it has ended."""
+        wait_until(lambda: len(self.archiving.workers()) == 1, "there is one worker")
+        return self.archiving.workers()[0]
+
     def by_worker(self, name: str) -> Called:
         return self.archiving.call([self.without_python, name, self.to], None)
 
@@ -112,17 +117,17 @@ def test_other_settings_or_another_start_of_the_server_end_the_worker_that_does_
 def test_a_worker_that_dies_or_hangs_over_a_question_costs_time_and_nothing_else(recovery: Recovery):
     archiving = recovery.archiving
     for script, proven in ((recovery.without_python, 255), (archiving.get_script, 1)):
-        (worker,) = archiving.workers()
+        worker = recovery.worker()
         os.kill(worker, signal.SIGSTOP)
         with ThreadPoolExecutor(1) as pool:
             asked = pool.submit(archiving.call, [script, ABSENT, recovery.to], None)
             wait_until(recovery.questions, "it is asked")
             os.kill(worker, signal.SIGKILL)
             assert asked.result().code == proven
-        assert archiving.workers() == []
+        archiving.rest()
         assert recovery.by_worker(ABSENT).code == 255, "nobody is there to ask"
         recovery.begin()
-    (worker,) = archiving.workers()
+    worker = recovery.worker()
     os.kill(worker, signal.SIGSTOP)
     begun = time.monotonic()
     assert archiving.get(HISTORY, recovery.to).code == 1
