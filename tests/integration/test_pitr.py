@@ -25,7 +25,12 @@ from ansible_collections.dbops.postgres.plugins.module_utils.dbops.progress impo
 from ansible_collections.dbops.postgres.plugins.module_utils.dbops.repo import expire, holds
 from ansible_collections.dbops.postgres.plugins.module_utils.dbops.repo.info import info
 from ansible_collections.dbops.postgres.plugins.module_utils.dbops.repo.wal_retention import GONE, PITR, STANDALONE
-from ansible_collections.dbops.postgres.plugins.module_utils.dbops.restore import adopt, physical, rollback
+from ansible_collections.dbops.postgres.plugins.module_utils.dbops.restore import (
+    adopt,
+    physical,
+    physical_plan,
+    rollback,
+)
 from ansible_collections.dbops.postgres.plugins.module_utils.dbops.restore.target import parse
 from ansible_collections.dbops.postgres.plugins.module_utils.dbops.settings import RetentionSettings
 from ansible_collections.dbops.postgres.plugins.module_utils.dbops.wal import proof, restore_point
@@ -460,7 +465,7 @@ def test_configuration_outside_the_data_directory_is_not_needed_beside_but_befor
             adopt.plan(settings, adopt.Request())
 
 
-def test_configuration_outside_the_data_directory_is_found_in_place(protected):
+def test_configuration_outside_the_data_directory_is_found_in_place(protected, monkeypatch):
     """By how the server was last started, after a total loss by what the backup says; else nothing is touched."""
     server, etc = protected.server, configured_outside(protected)
     label = protected.backup()
@@ -485,6 +490,11 @@ def test_configuration_outside_the_data_directory_is_found_in_place(protected):
 
     server.kill()
     shutil.rmtree(server.data)
+    told = "beside the service of systemd, which then cannot start it"
+    for runs in (True, False):
+        monkeypatch.setattr(physical_plan, "systemd_runs", lambda answer=runs: answer)
+        plan = protected.plan(parse({"latest": True}), in_place=True, start=True)
+        assert any(told in line for line in plan.warnings) is runs
     protected.in_place(parse({"latest": True}))
     assert state()[1] == f"{etc}/postgresql.conf"
     assert rows(server)[:2] == [0, 1]

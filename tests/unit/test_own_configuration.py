@@ -41,7 +41,7 @@ def test_nothing_is_told_that_the_data_brings_along_or_somebody_says(data: Path)
     assert last_config_file(str(data)) is None
     run_with(data, "-c", f"config_file={data}/postgresql.conf")
     assert start_options(str(data), None, "-c port=1", old=str(data)) == "-c port=1"
-    given = "-c config_file=/elsewhere"
+    given = f"-c config_file=/elsewhere -c data_directory={data}"
     assert start_options(str(data), "/nowhere/postgresql.conf", given) == given
     run_with(data, "-c", "config_file=relative")
     assert last_config_file(str(data)) is None
@@ -55,3 +55,8 @@ def test_what_the_backup_says_is_believed_where_it_is_there(data: Path):
     assert f"config_file='{there}'" in start_options(str(data), str(there), "", old=str(data))
     with pytest.raises(Refused, match=r"/nowhere/postgresql\.conf, is not on this host"):
         start_options(str(data), None, "", old=str(data))
+
+
+def test_a_configuration_that_somebody_names_starts_no_other_directory_than_this(data: Path):
+    told = start_options(str(data), None, "-c config_file=/etc/postgresql/17/main/postgresql.conf")
+    assert shlex.split(told)[:2] == ["-c", f"data_directory={data}"]

@@ -15,7 +15,7 @@ from typing import Any
 
 from ..errors import DbopsError
 from ..pg.connection import Connection, connected
-from ..pg.datadir import restored_as
+from ..pg.datadir import holds, restored_as
 from ..pg.server import Server
 
 _SECRET_SETTINGS = re.compile(r"conninfo|passphrase|password|secret|token", re.I)
@@ -27,7 +27,7 @@ def facts(server: Server) -> dict[str, str]:
     """The few facts that decide whether a restore elsewhere is safe; they stand in backup.json itself."""
     known = {"data_checksums": server.settings.get("data_checksums", "")}
     config_file = server.settings.get("config_file", "")
-    if not os.path.realpath(config_file).startswith(os.path.realpath(server.data_directory) + os.sep):
+    if not holds(server.data_directory, config_file):
         known["config_file"] = config_file  # what is restored does not bring it along
     if server.local:
         known["restored"] = restored_as(server.data_directory)
@@ -73,11 +73,10 @@ def config_archive(server: Server, more: Iterable[str]) -> bytes:
 
 
 def _config_files(server: Server, more: Iterable[str]) -> list[str]:
-    inside = os.path.realpath(server.data_directory) + os.sep
     found: dict[str, None] = {}
 
     def note(path: str) -> None:
-        outside = not os.path.realpath(path).startswith(inside)
+        outside = not holds(server.data_directory, path)
         if outside and path not in found and os.path.isfile(path) and os.path.getsize(path) <= _LARGEST_CONFIG:
             found[path] = None
             for included in _includes(path):

@@ -48,6 +48,11 @@ def tablespace_links(data_directory: str, *, follow: bool = True) -> dict[int, s
     return {oid: read(path) for oid, path in links.items() if os.path.islink(path)}
 
 
+def holds(data_directory: str, path: str) -> bool:
+    """Whether the path lies in it, wherever links lead."""
+    return os.path.realpath(path).startswith(os.path.realpath(data_directory) + os.sep)
+
+
 def last_config_file(data_directory: str) -> Optional[str]:
     """The configuration file that this server was last told to read, None when nobody told it, or it never ran."""
     try:

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from typing import Optional
 
@@ -20,6 +21,11 @@ def service_of(data_directory: str) -> Optional[str]:
             return service_in(stream.read())
     except OSError:
         return None
+
+
+def systemd_runs() -> bool:
+    """As sd_booted(3) finds out."""
+    return os.path.isdir("/run/systemd/system")
 
 
 def service_in(cgroups: str) -> Optional[str]:

@@ -11,7 +11,7 @@ import shlex
 from typing import Optional
 
 from ..errors import Refused
-from ..pg.datadir import last_config_file
+from ..pg.datadir import holds, last_config_file
 
 
 def start_options(data_directory: str, recorded: Optional[str], given: str, *, old: Optional[str] = None) -> str:
@@ -20,18 +20,17 @@ def start_options(data_directory: str, recorded: Optional[str], given: str, *, o
     `recorded` is where a backup says that the configuration lay outside of the data directory, if it did; `old` a data
     directory of the cluster that has been run before. Refused when the file is not on this host.
     """
+    # Debian's file names a directory of its own, which would be started in place of this one.
+    here = f"-c data_directory={shlex.quote(data_directory)}"
     if "config_file" in given:
-        return given
+        return given if "data_directory" in given else f"{here} {given}"
     candidates = [path for path in (last_config_file(old) if old else None, recorded) if path]
-    inside = os.path.realpath(data_directory) + os.sep
-    outside = [path for path in candidates if not os.path.realpath(path).startswith(inside)]
+    outside = [path for path in candidates if not holds(data_directory, path)]
     if not outside:
         return given
     for path in outside:
         if os.path.isfile(path):
-            # The directory too: Debian's file names one, which would be started in place of another.
-            told = f"-c config_file={shlex.quote(path)} -c data_directory={shlex.quote(data_directory)}"
-            return f"{told} {given}".strip()
+            return f"-c config_file={shlex.quote(path)} {here} {given}".strip()
     raise Refused(
         f"The server cannot be started here: its configuration, {outside[0]}, is not on this host.",
         hint="Put it there first: a restore with config_directory unpacks what was backed up; or give start_options "

@@ -14,7 +14,7 @@ from ..errors import BadInput, DbopsError
 from ..installed import LIB_PATH
 from ..pg.datadir import running_elsewhere
 from ..pg.osuser import Identity, cluster_identity
-from ..pg.service import service_of
+from ..pg.service import service_of, systemd_runs
 from ..pg.tools import Tools, find_tools
 from ..pg.wal import lsn_to_int
 from ..pg.walfile import wal_name
@@ -154,7 +154,7 @@ def _plan(settings: Settings, request: Request, repository: Repository) -> Resto
         tablespaces=tablespaces,
         needed_bytes=needed,
         warnings=(
-            *_of_service(data, request),
+            *_of_service(data, request, options),
             *_warnings(entry.record),
             *(() if recovery else _left_behind(repository, entry.record)),
         ),
@@ -163,13 +163,17 @@ def _plan(settings: Settings, request: Request, repository: Repository) -> Resto
     )
 
 
-def _of_service(data: place.Place, request: Request) -> Iterator[str]:
-    """systemd would go on believing that the server is stopped."""
-    service = service_of(data.path) if data.occupied and request.stop and request.start else None
-    if service is not None:
+def _of_service(data: place.Place, request: Request, options: str) -> Iterator[str]:
+    """systemd would go on believing that the server is stopped, and could not start it beside the one that runs."""
+    if not request.start or request.side:
+        return
+    service = service_of(data.path) if data.occupied and request.stop else None
+    told_more = options != request.start_options  # as only servers need that a service manager starts
+    if service is not None or (told_more and systemd_runs()):
+        name = service or "the service of systemd"
         yield (
-            f"The server runs as {service}, and is going to be started beside it. Better stop and start it with "
-            "systemctl, and leave stop and start out; in a play, set dbops_service."
+            f"The server is going to be started by pg_ctl, beside {name}, which then cannot start it. "
+            "Better leave stop and start out, and use systemctl before and after; in a play, set dbops_service."
         )
 
 
